@@ -1,0 +1,64 @@
+/* Arguments of the kernels for convolution. */
+#ifndef CONVGRAD_ARGUMENTS_CONV_H
+#define CONVGRAD_ARGUMENTS_CONV_H
+
+#define CG_CONV_KERNELS(X) X(channel_sum) X(conv_correlate) X(conv_grad_weight)
+
+/* One residue class of the output positions along an axis, and the kernel positions that reach it.
+ *
+ * Output position out_first + i * out_step (i = 0 .. count-1) is the sum over taps of
+ * weight[tap_index] * source[i * in_step + tap_offset]. A convolution has one class, in_step = stride and out_step = 1;
+ * its gradient by the input (and so the transposed convolution) has `stride` classes, in_step = 1 and out_step = stride. */
+typedef struct {
+    ptrdiff_t out_first, count, n_taps;
+    const ptrdiff_t *tap_index, *tap_offset;
+} cg_phase;
+
+typedef struct {
+    const cg_phase *phase;
+    ptrdiff_t n_phases;
+    ptrdiff_t in_step, out_step;
+    ptrdiff_t max_count;              /* largest count of a phase */
+    ptrdiff_t min_offset, max_offset; /* over all taps of all phases */
+} cg_axis;
+
+/* y[n, k, ...] = activation(bias[k] + sum over c and taps of weight[k, c, tap] * x[n, c, ...]) for each group of channels */
+typedef struct {
+    cg_task task;
+    const void *x, *weight, *bias; /* IN; bias (groups * K) or NULL */
+    void *y;                       /* OUT */
+    ptrdiff_t N, groups, C, K;     /* C and K are those of one group */
+    ptrdiff_t H, W;                /* size of the source */
+    cg_axis rows, cols;
+    cg_strides x_at, y_at;
+    ptrdiff_t w_group, w_k, w_c, w_r, w_s; /* strides of the weight */
+    ptrdiff_t R, S;
+    int activation;
+    double parameter;
+    /* filled by the plan */
+    int vectors_over_pixels;
+    ptrdiff_t n_taps; /* row taps x column taps, over all phases */
+    ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;
+    ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks, n_batches;
+    ptrdiff_t stage_rows, stage_cols, stage_plane, stage_pixel, stage_channel, stage_row, stage_sample;
+    ptrdiff_t slot, n_slots;
+    ptrdiff_t weight_at, stage_at, result_at, offset_at, bias_at, temp_at; /* bytes from the beginning of scratch */
+} cg_conv_args;
+
+/* grad_weight[k, c, r, s] = sum over n, i, j of grad_output[n, k, i, j] * x[n, c, i * stride_h + r * dilation_h - top, ...] */
+typedef struct {
+    cg_task task;
+    const void *x, *grad_output; /* IN */
+    void *grad_weight;           /* OUT (groups * K, C, R, S) */
+    ptrdiff_t N, groups, C, K, H, W, OH, OW, R, S;
+    ptrdiff_t stride_h, stride_w, dilation_h, dilation_w, top, left;
+    cg_strides x_at, g_at;
+    /* filled by the plan */
+    int dot_products;
+    ptrdiff_t k_block, n_k_blocks, c_block, n_c_blocks;
+    ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks;
+    ptrdiff_t stage_rows, stage_cols, stage_plane, stage_sample, run;
+    ptrdiff_t gradient_at, stage_at, result_at, offset_at;
+} cg_conv_grad_weight_args;
+
+#endif

@@ -1,0 +1,377 @@
+/* Direct convolution, its gradient by the input and the transposed convolution: one loop nest over classes of output positions.
+ *
+ * y[n, k, h, w] = activation(bias[k] + sum over c and taps of weight[k, c, r, s] * x[n, c, h', w'])   (see cg_phase)
+ *
+ * A block of the work is (group of channels, range of k, samples, output rows, output columns). Its inputs are copied with their
+ * zero border into scratch that stays in L2, a chunk of input channels at a time; its weights are packed once for all blocks that
+ * follow with the same k. Two kinds of tile (conv_tiles.inc.h):
+ *   over channels   vectors over k, pixels broadcast: no transposed input, results transposed on their way out where y is NCHW
+ *   over pixels     vectors over adjacent pixels of the staged rows, weights broadcast: for few channels on either side
+ */
+#define BLOCK_PIXELS 256              /* over channels: results of one tile row of channels take 64 KB */
+#define BLOCK_FLAT 1024               /* over pixels */
+#define STAGE_BYTES (512 << 10)       /* of the staged input of one chunk */
+#define CHUNK_TERMS 1536              /* terms added between two visits to the results */
+#define WEIGHT_BYTES (1 << 20)        /* packed weights of one range of k */
+#define SLACK (VECTORS_NARROW * LANES) /* tile_rows reads and writes up to a tile beyond the last pixel */
+
+static const REAL zeros[MAX(TILE_CHANNELS_MAX * LANES, TILE_ROWS_CHANNELS)];
+
+static int is_natural(const cg_conv_args *a) {
+    if (a->rows.n_phases != 1 || a->cols.n_phases != 1 || a->w_s != 1 || a->w_r != a->S || a->w_c != a->R * a->S)
+        return 0;
+    const cg_phase *rows = a->rows.phase, *cols = a->cols.phase;
+    if (rows->n_taps != a->R || cols->n_taps != a->S)
+        return 0;
+    for (ptrdiff_t r = 0; r < a->R; r++)
+        if (rows->tap_index[r] != r)
+            return 0;
+    for (ptrdiff_t s = 0; s < a->S; s++)
+        if (cols->tap_index[s] != s)
+            return 0;
+    return 1;
+}
+
+static ptrdiff_t axis_taps(const cg_axis *axis) {
+    ptrdiff_t n = 0;
+    for (ptrdiff_t i = 0; i < axis->n_phases; i++)
+        n += axis->phase[i].n_taps;
+    return n;
+}
+
+KERNEL_PLAN(conv_correlate) {
+    cg_conv_args *a = args_;
+    ptrdiff_t max_rows = a->rows.max_count, max_cols = a->cols.max_count, phases = a->rows.n_phases * a->cols.n_phases;
+    ptrdiff_t pixels = max_rows * max_cols, terms;
+    int planar = a->x_at.stride_c != 1 || a->C == 1;
+    a->n_taps = axis_taps(&a->rows) * axis_taps(&a->cols);
+    terms = a->C * MAX(a->n_taps, 1);
+    {   /* Cost of either kind of tile in FMA slots; the factors are measured. */
+        double vectors = (double)ceil_div(a->K, LANES);
+        double over_channels = vectors * pixels * (terms * (vectors >= 2 ? 1 : 1.5) + 24.0 * phases);
+        double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
+        double over_pixels = a->K * ceil(flat / LANES) * (terms * (terms > 200 ? 1.3 : 1) + 4.0 * phases);
+        if (!planar)
+            over_pixels += (double)a->C * pixels * 2;
+        a->vectors_over_pixels = over_pixels < over_channels;
+    }
+    a->n_chunks = ceil_div(terms, CHUNK_TERMS);
+    a->n_chunks = MIN(a->n_chunks, a->C);
+    a->c_chunk = ceil_div(a->C, a->n_chunks);
+    a->n_chunks = ceil_div(a->C, a->c_chunk);
+
+    /* how many output positions a block has */
+    ptrdiff_t limit = a->vectors_over_pixels ? BLOCK_FLAT : BLOCK_PIXELS;
+    a->n_col_blocks = ceil_div(max_cols, limit);
+    a->block_cols = ceil_div(max_cols, a->n_col_blocks);
+    a->block_rows = MIN(max_rows, MAX(1, limit / a->block_cols));
+    ptrdiff_t span_h = a->rows.max_offset - a->rows.min_offset, span_w = a->cols.max_offset - a->cols.min_offset;
+    ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1, split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
+    for (;;) {
+        a->stage_rows = ceil_div((a->block_rows - 1) * a->rows.in_step + span_h + 1, split_h);
+        a->stage_cols = ceil_div((a->block_cols - 1) * a->cols.in_step + span_w + 1, split_w);
+        a->stage_pixel = 1;
+        a->stage_row = a->stage_cols;
+        a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
+        if (a->block_rows == 1 || a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES)
+            break;
+        a->block_rows = ceil_div(a->block_rows, 2);
+    }
+    a->n_row_blocks = ceil_div(max_rows, a->block_rows);
+    a->block_rows = ceil_div(max_rows, a->n_row_blocks);
+    a->stage_rows = ceil_div((a->block_rows - 1) * a->rows.in_step + span_h + 1, split_h);
+    a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
+    if (a->vectors_over_pixels || planar) {
+        /* planes a multiple of 4 KB apart would share a few cache sets */
+        if (a->stage_plane * sizeof(REAL) % 1024 == 0 && split_h * split_w == 1)
+            a->stage_plane += LANES;
+        a->stage_channel = a->stage_plane;
+        a->stage_sample = a->c_chunk * a->stage_plane;
+    } else {
+        a->stage_channel = 1;
+        a->stage_pixel = a->c_chunk;
+        a->stage_row = a->stage_cols * a->c_chunk;
+        a->stage_sample = a->stage_rows * a->stage_row;
+    }
+    a->block_n = 1;
+    if (!a->vectors_over_pixels && a->n_row_blocks == 1 && a->n_col_blocks == 1) {
+        ptrdiff_t by_pixels = MAX(1, BLOCK_PIXELS * 3 / 4 / pixels);
+        ptrdiff_t by_bytes = MAX(1, STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)));
+        a->block_n = MAX(1, MIN(a->N, MIN(by_pixels, by_bytes)));
+    }
+    a->n_batches = ceil_div(a->N, a->block_n);
+
+    /* how many output channels */
+    ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
+    ptrdiff_t tile_bytes = terms * width * (ptrdiff_t)sizeof(REAL);
+    a->k_group = MIN(round_up(a->K, width), width * MAX(1, MIN(4096, WEIGHT_BYTES / tile_bytes)));
+    if (!a->vectors_over_pixels)
+        a->k_group = MIN(a->k_group, 4 * width);
+    a->n_k_groups = ceil_div(a->K, a->k_group);
+
+    ptrdiff_t block_pixels = a->block_n * a->block_rows * a->block_cols;
+    ptrdiff_t flat = a->block_rows * a->stage_row + SLACK;
+    a->slot = a->vectors_over_pixels ? TILE_ROWS_CHANNELS * flat : (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES;
+    a->n_slots = a->n_chunks > 1 ? ceil_div(a->k_group, width) * phases : 1;
+
+    ptrdiff_t at = 0;
+    a->weight_at = at, at += round_up((terms * round_up(a->k_group, LANES)) * sizeof(REAL), 64);
+    a->stage_at = at, at += round_up((a->block_n * a->stage_sample + SLACK) * sizeof(REAL), 64) + 64;
+    a->result_at = at, at += round_up(a->n_slots * a->slot * sizeof(REAL), 64);
+    a->offset_at = at, at += round_up(a->c_chunk * MAX(a->n_taps, 1) * sizeof(int32_t), 64);
+    a->bias_at = at, at += round_up(round_up(a->k_group, LANES) * sizeof(REAL), 64);
+    a->temp_at = at, at += round_up(MAX(1, a->R * a->S) * TILE_CHANNELS_MAX * LANES * sizeof(REAL), 64);
+    a->task.scratch_bytes = (size_t)at;
+    a->task.n_blocks = a->groups * a->n_k_groups * a->n_batches * a->n_row_blocks * a->n_col_blocks;
+    a->task.work = 2.0 * a->N * a->groups * a->K * pixels * phases * MAX(1, a->C * a->n_taps / phases);
+}
+
+/* offset[...] from a pixel of the staged input to each term, for every pair of classes, then channel, then row tap, then column tap */
+static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
+    ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1, split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
+    ptrdiff_t part = a->stage_rows * a->stage_row;
+    for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
+        for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
+            const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
+            for (ptrdiff_t c = 0; c < a->c_chunk; c++)
+                for (ptrdiff_t i = 0; i < rows->n_taps; i++) {
+                    ptrdiff_t h = rows->tap_offset[i] - a->rows.min_offset;
+                    for (ptrdiff_t j = 0; j < cols->n_taps; j++) {
+                        ptrdiff_t w = cols->tap_offset[j] - a->cols.min_offset;
+                        *offset++ = (int32_t)(c * a->stage_channel + (h % split_h * split_w + w % split_w) * part +
+                                              h / split_h * a->stage_row + w / split_w * a->stage_pixel);
+                    }
+                }
+        }
+}
+
+/* Weights of channels k0 .. k0+n-1 of a group as [classes][c][row tap][column tap][width], zeros where n < width. */
+static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, REAL *to, REAL *temp) {
+    const REAL *w = weight + k0 * a->w_k;
+    int vectors = width % LANES == 0;
+    if (vectors && is_natural(a)) {
+        transpose_block(to, width, w, a->w_k, n, a->C * a->R * a->S, 1);
+        return;
+    }
+    int adjacent = vectors && a->w_k == 1, square = vectors && a->w_s == 1 && a->w_r == a->S;
+    for (ptrdiff_t c = 0; c < a->C; c++, w += a->w_c) {
+        if (square && !adjacent)
+            transpose_block(temp, width, w, a->w_k, n, a->R * a->S, 1);
+        REAL *base = to;
+        for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
+            for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
+                const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
+                ptrdiff_t taps = rows->n_taps * cols->n_taps;
+                REAL *p = base + c * taps * width;
+                base += a->C * taps * width;
+                for (ptrdiff_t i = 0; i < rows->n_taps; i++)
+                    for (ptrdiff_t j = 0; j < cols->n_taps; j++, p += width) {
+                        ptrdiff_t r = rows->tap_index[i], s = cols->tap_index[j];
+                        if (adjacent) {
+                            copy_run(p, w + r * a->w_r + s * a->w_s, n);
+                            fill_run(p + n, 0, width - n);
+                        } else if (square)
+                            copy_run(p, temp + (r * a->S + s) * width, width);
+                        else {
+                            const REAL *q = w + r * a->w_r + s * a->w_s;
+                            for (ptrdiff_t k = 0; k < n; k++)
+                                p[k] = q[k * a->w_k];
+                            for (ptrdiff_t k = n; k < width; k++)
+                                p[k] = 0;
+                        }
+                    }
+            }
+    }
+}
+
+INLINE ptrdiff_t tile_width(const cg_conv_args *a, ptrdiff_t channels_left) {
+    return a->vectors_over_pixels ? MIN(TILE_ROWS_CHANNELS, channels_left) : channel_vectors(channels_left) * LANES;
+}
+
+/* Where a block stands. */
+typedef struct {
+    ptrdiff_t group, k0, k1, n0, n1, i0, j0;
+} conv_block;
+
+/* Part of a class of output positions that lies in a block: rows i0 .. i0+rows-1 and so on. */
+typedef struct {
+    ptrdiff_t rows, cols, first_h, first_w;
+} conv_part;
+
+INLINE conv_part part_of(const cg_conv_args *a, const conv_block *b, const cg_phase *rows, const cg_phase *cols) {
+    conv_part part = {
+        MAX(0, MIN(a->block_rows, rows->count - b->i0)),
+        MAX(0, MIN(a->block_cols, cols->count - b->j0)),
+        rows->out_first + b->i0 * a->rows.out_step,
+        cols->out_first + b->j0 * a->cols.out_step,
+    };
+    return part;
+}
+
+/* Move results [pixel][width] (over channels) or [channel][row of the stage] (over pixels) of n channels to y and activate them. */
+static void store_results(const cg_conv_args *a, const conv_block *b, const conv_part *part, const REAL *result, ptrdiff_t width,
+                    ptrdiff_t k0, ptrdiff_t n, ptrdiff_t flat) {
+    const cg_strides at = a->y_at;
+    ptrdiff_t rows = part->rows, cols = part->cols, step_h = a->rows.out_step * at.stride_h, step_w = a->cols.out_step * at.stride_w;
+    if (step_w == 1 && step_h == cols && (!a->vectors_over_pixels || a->stage_row == cols)) { /* rows follow each other */
+        cols *= rows;
+        rows = 1;
+    }
+    /* steps inside the results */
+    ptrdiff_t from_k = a->vectors_over_pixels ? flat : 1, from_w = a->vectors_over_pixels ? 1 : width;
+    ptrdiff_t from_h = a->vectors_over_pixels ? a->stage_row : cols * width;
+    for (ptrdiff_t sample = b->n0; sample < b->n1; sample++) {
+        REAL *y = (REAL *)a->y + sample * at.stride_n + (b->group * a->K + k0) * at.stride_c + part->first_h * at.stride_h +
+                  part->first_w * at.stride_w;
+        for (ptrdiff_t i = 0; i < rows; i++, y += step_h) {
+            const REAL *from = result + i * from_h;
+            if (step_w == 1 && from_w == 1) {
+                for (ptrdiff_t k = 0; k < n; k++)
+                    copy_run(y + k * at.stride_c, from + k * from_k, cols);
+            } else if (step_w == 1)
+                transpose_block(y, at.stride_c, from, width, cols, n, 0);
+            else if (at.stride_c == 1 && from_k == 1) {
+                for (ptrdiff_t j = 0; j < cols; j++)
+                    copy_run(y + j * step_w, from + j * width, n);
+            } else
+                for (ptrdiff_t k = 0; k < n; k++)
+                    for (ptrdiff_t j = 0; j < cols; j++)
+                        y[k * at.stride_c + j * step_w] = from[k * from_k + j * from_w];
+            if (a->activation == CG_IDENTITY)
+                continue;
+            if (step_w == 1)
+                for (ptrdiff_t k = 0; k < n; k++)
+                    activate_run(a->activation, (REAL)a->parameter, y + k * at.stride_c, cols);
+            else if (at.stride_c == 1)
+                for (ptrdiff_t j = 0; j < cols; j++)
+                    activate_run(a->activation, (REAL)a->parameter, y + j * step_w, n);
+            else
+                for (ptrdiff_t k = 0; k < n; k++)
+                    for (ptrdiff_t j = 0; j < cols; j++)
+                        activate_run(a->activation, (REAL)a->parameter, y + k * at.stride_c + j * step_w, 1);
+        }
+        result += part->rows * part->cols * width;
+    }
+}
+
+/* One chunk of input channels into the results of one class, vectors over channels. */
+static void add_over_channels(const cg_conv_args *a, ptrdiff_t samples, const conv_part *part, const REAL *stage, const REAL *w,
+                              const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, int first) {
+    int kv = (int)(width / LANES);
+    ptrdiff_t pixels = samples * part->rows * part->cols;
+    broadcast_tile tile = broadcast_tile_for(kv, pixels);
+    ptrdiff_t step_h = a->rows.in_step * a->stage_row, step_w = a->cols.in_step * a->stage_pixel;
+    ptrdiff_t sample = 0, i = 0, j = 0;
+    const REAL *row = stage, *x[14];
+    for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
+        for (int p = 0; p < tile.pixels; p++) {
+            x[p] = row + j * step_w;
+            if (done + p + 1 >= pixels) /* the last tile repeats its last pixel; those results are not read */
+                continue;
+            if (++j == part->cols) {
+                j = 0;
+                row += step_h;
+                if (++i == part->rows) {
+                    i = 0;
+                    row = stage + ++sample * a->stage_sample;
+                }
+            }
+        }
+        REAL *out = result + done * width;
+        tile.fn(w, x, offset, terms, first ? bias : zeros, !first, out, width);
+    }
+}
+
+/* The same, vectors over pixels. */
+static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const REAL *stage, const REAL *w, const int32_t *offset,
+                            ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, ptrdiff_t flat, int first) {
+    ptrdiff_t vectors = ceil_div((part->rows - 1) * a->stage_row + part->cols, LANES);
+    int most = row_tile_vectors((int)width);
+    for (ptrdiff_t v = 0; v < vectors;) {
+        ptrdiff_t take = ceil_div(vectors - v, ceil_div(vectors - v, most));
+        tiles_rows[width][take](w, stage + v * LANES, offset, terms, first ? bias : zeros, !first, result + v * LANES, flat);
+        v += take;
+    }
+}
+
+static void correlate_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
+                            const int32_t *offsets, const REAL *bias) {
+    ptrdiff_t flat = a->block_rows * a->stage_row + SLACK, first_h = b->i0 * a->rows.in_step + a->rows.min_offset;
+    ptrdiff_t first_w = b->j0 * a->cols.in_step + a->cols.min_offset;
+    for (ptrdiff_t c0 = 0; c0 < a->C; c0 += a->c_chunk) {
+        ptrdiff_t chunk = MIN(a->c_chunk, a->C - c0);
+        int first = c0 == 0, last = c0 + chunk == a->C;
+        for (ptrdiff_t sample = b->n0; sample < b->n1; sample++) {
+            const REAL *x = (const REAL *)a->x + sample * a->x_at.stride_n + (b->group * a->C + c0) * a->x_at.stride_c;
+            REAL *to = stage + (sample - b->n0) * a->stage_sample;
+            if (a->vectors_over_pixels)
+                stage_planes(to, a->stage_plane, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h,
+                             first_w, a->rows.in_step, a->cols.in_step, a->cols.in_step);
+            else if (a->stage_channel == 1 && a->stage_pixel == chunk)
+                stage_pixels(to, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h, first_w);
+            else if (a->stage_channel == 1) { /* the last chunk is narrower than its pixels' step */
+                for (ptrdiff_t w = 0; w < a->stage_cols; w++)
+                    stage_pixels(to + w * a->stage_pixel, a->stage_row, a->stage_rows, 1, x, &a->x_at, chunk, a->H, a->W, first_h,
+                                 first_w + w);
+            } else
+                stage_planes(to, a->stage_plane, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h,
+                             first_w, 1, 1, 1);
+        }
+        const int32_t *offset = offsets;
+        ptrdiff_t before = 0, slot = 0;
+        for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
+            for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
+                const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
+                conv_part part = part_of(a, b, rows, cols);
+                ptrdiff_t taps = rows->n_taps * cols->n_taps;
+                for (ptrdiff_t k = b->k0, width; k < b->k1; k += width, slot += a->n_slots > 1) {
+                    width = tile_width(a, b->k1 - k);
+                    if (part.rows == 0 || part.cols == 0)
+                        continue;
+                    REAL *out = result + slot * a->slot;
+                    const REAL *w = weight + (k - b->k0) * a->C * a->n_taps + (before * a->C + c0 * taps) * width;
+                    if (a->vectors_over_pixels)
+                        add_over_pixels(a, &part, stage, w, offset, chunk * taps, width, bias + k - b->k0, out, flat, first);
+                    else
+                        add_over_channels(a, b->n1 - b->n0, &part, stage, w, offset, chunk * taps, width, bias + k - b->k0, out,
+                                          first);
+                    if (last)
+                        store_results(a, b, &part, out, width, k, MIN(width, b->k1 - k), flat);
+                }
+                before += taps;
+                offset += a->c_chunk * taps;
+            }
+    }
+}
+
+KERNEL_RUN(conv_correlate) {
+    const cg_conv_args *a = args_;
+    char *scratch = scratch_;
+    REAL *weight = (REAL *)(scratch + a->weight_at), *bias = (REAL *)(scratch + a->bias_at);
+    int32_t *offset = (int32_t *)(scratch + a->offset_at);
+    ptrdiff_t packed = -1;
+    fill_offsets(a, offset);
+    for (ptrdiff_t block = begin; block < end; block++) {
+        conv_block b;
+        ptrdiff_t rest = block;
+        b.j0 = rest % a->n_col_blocks * a->block_cols, rest /= a->n_col_blocks;
+        b.i0 = rest % a->n_row_blocks * a->block_rows, rest /= a->n_row_blocks;
+        b.n0 = rest % a->n_batches * a->block_n, rest /= a->n_batches;
+        b.n1 = MIN(a->N, b.n0 + a->block_n);
+        b.group = rest / a->n_k_groups;
+        b.k0 = rest % a->n_k_groups * a->k_group;
+        b.k1 = MIN(a->K, b.k0 + a->k_group);
+        if (rest != packed) {
+            const REAL *w = (const REAL *)a->weight + b.group * a->w_group;
+            for (ptrdiff_t k = b.k0, width; k < b.k1; k += width) {
+                width = tile_width(a, b.k1 - k);
+                pack_tile(a, w, k, MIN(width, b.k1 - k), width, weight + (k - b.k0) * a->C * a->n_taps,
+                          (REAL *)(scratch + a->temp_at));
+            }
+            for (ptrdiff_t k = 0; k < round_up(a->k_group, LANES); k++)
+                bias[k] = a->bias && b.k0 + k < b.k1 ? ((const REAL *)a->bias)[b.group * a->K + b.k0 + k] : 0;
+            packed = rest;
+        }
+        correlate_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset, bias);
+    }
+}

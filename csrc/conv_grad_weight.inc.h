@@ -1,0 +1,201 @@
+/* grad_weight[k, c, r, s] = sum over n, i, j of grad_output[n, k, i, j] * xpad[n, c, i * stride + r * dilation, ...]
+ *
+ * A block of the work is (group, range of k, range of terms of the weight (c, r, s) in order); it walks over all samples and pixels
+ * itself, so each result has one writer and one order of summation: runs of pixels, each summed from zero, added one after the other.
+ *   broadcast   vectors over k: grad_output as [pixel][k], x broadcast from the zero-bordered planes
+ *   dot         few k: sums of products along adjacent pixels; the planes are staged once for each column s of the kernel, shifted,
+ *               so that the pixels of a run are adjacent across row ends and no product meets a value that is not its own
+ */
+#define GRAD_PIXELS 512
+#define GRAD_STAGE_BYTES (384 << 10)
+
+KERNEL_PLAN(conv_grad_weight) {
+    cg_conv_grad_weight_args *a = args_;
+    ptrdiff_t RS = a->R * a->S, terms = a->C * RS, pixels = a->OH * a->OW;
+    ptrdiff_t span_h = (a->R - 1) * a->dilation_h, span_w = (a->S - 1) * a->dilation_w;
+    ptrdiff_t vectors = ceil_div(a->K, LANES);
+    a->dot_products = a->K * 1.6 / LANES < (vectors > 1 ? vectors : 1.5) && LANES > 1;
+    int dot = a->dot_products, planar = dot || a->x_at.stride_c != 1 || a->C == 1;
+    ptrdiff_t split_h = dot ? a->stride_h : 1;
+
+    a->k_block = dot ? MIN(a->K, 4 * DOT_CHANNELS) : channel_vectors(a->K) * LANES;
+    a->n_k_blocks = ceil_div(a->K, a->k_block);
+    /* Terms of a block: enough to pay for staging grad_output, few enough that there are blocks to share out. */
+    ptrdiff_t n = MAX(1, MIN(ceil_div(terms, dot ? 32 : 128), ceil_div(16, a->n_k_blocks * a->groups)));
+    n = MAX(n, ceil_div(terms, 1024));
+    a->c_block = ceil_div(terms, n);
+    a->n_c_blocks = ceil_div(terms, a->c_block);
+    ptrdiff_t channels = MIN(a->C, (a->c_block - 1) / RS + 2);
+
+    ptrdiff_t limit = dot ? 2 * GRAD_PIXELS : GRAD_PIXELS;
+    a->n_col_blocks = ceil_div(a->OW, limit);
+    a->block_cols = ceil_div(a->OW, a->n_col_blocks);
+    a->block_rows = MIN(a->OH, MAX(1, limit / a->block_cols));
+    for (;;) {
+        a->stage_rows = ceil_div((a->block_rows - 1) * a->stride_h + span_h + 1, split_h);
+        a->stage_cols = dot ? a->block_cols : (a->block_cols - 1) * a->stride_w + span_w + 1;
+        a->stage_plane = a->stage_rows * a->stage_cols * (dot ? split_h * a->S : 1);
+        if (a->block_rows == 1 || channels * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= GRAD_STAGE_BYTES)
+            break;
+        a->block_rows = ceil_div(a->block_rows, 2);
+    }
+    a->n_row_blocks = ceil_div(a->OH, a->block_rows);
+    if (planar && !dot && a->stage_plane * sizeof(REAL) % 1024 == 0)
+        a->stage_plane += LANES;
+    a->stage_sample = channels * a->stage_plane;
+    a->block_n = 1;
+    if (!dot && a->n_row_blocks == 1 && a->n_col_blocks == 1)
+        a->block_n = MAX(1, MIN(a->N, MIN(GRAD_PIXELS / pixels, GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
+    a->run = a->block_n * a->block_rows * a->block_cols;
+
+    ptrdiff_t at = 0;
+    a->gradient_at = at, at += round_up(a->run * a->k_block * sizeof(REAL), 64);
+    a->stage_at = at, at += round_up((a->block_n * a->stage_sample + 2 * LANES) * sizeof(REAL), 64) + 64;
+    a->result_at = at, at += round_up((a->c_block + TILE_PIXELS_1) * a->k_block * sizeof(REAL), 64);
+    a->offset_at = at, at += round_up(a->run * sizeof(int32_t), 64);
+    a->task.scratch_bytes = (size_t)at;
+    a->task.n_blocks = a->groups * a->n_k_blocks * a->n_c_blocks;
+    a->task.work = 2.0 * a->N * a->groups * a->K * terms * pixels;
+}
+
+/* Where a run of pixels stands and which part of the weight it adds to. */
+typedef struct {
+    ptrdiff_t group, k0, n_k, width; /* output channels, and what their vectors take */
+    ptrdiff_t t0, n_terms, c0, n_channels;
+    ptrdiff_t n0, n_samples, i0, rows, j0, cols;
+} gradient_run;
+
+static void stage_run(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *stage) {
+    ptrdiff_t first_h = b->i0 * a->stride_h - a->top, first_w = b->j0 * a->stride_w - a->left;
+    int dot = a->dot_products, planar = dot || a->x_at.stride_c != 1 || a->C == 1;
+    for (ptrdiff_t n = 0; n < b->n_samples; n++) {
+        const REAL *x = (const REAL *)a->x + (b->n0 + n) * a->x_at.stride_n + (b->group * a->C + b->c0) * a->x_at.stride_c;
+        REAL *to = stage + n * a->stage_sample;
+        if (dot)
+            for (ptrdiff_t s = 0; s < a->S; s++)
+                stage_planes(to + s * (a->stage_plane / a->S), a->stage_plane, b->cols, a->stage_rows, b->cols, x, &a->x_at,
+                             b->n_channels, a->H, a->W, first_h, first_w + s * a->dilation_w, a->stride_h, a->stride_w, 1);
+        else if (planar)
+            stage_planes(to, a->stage_plane, a->stage_cols, a->stage_rows, a->stage_cols, x, &a->x_at, b->n_channels, a->H, a->W,
+                         first_h, first_w, 1, 1, 1);
+        else
+            stage_pixels(to, a->stage_cols * b->n_channels, a->stage_rows, a->stage_cols, x, &a->x_at, b->n_channels, a->H, a->W,
+                         first_h, first_w);
+    }
+}
+
+/* Address of the first pixel's input for term t of the weight. */
+INLINE const REAL *term_input(const cg_conv_grad_weight_args *a, const gradient_run *b, const REAL *stage, ptrdiff_t t) {
+    ptrdiff_t c = t / (a->R * a->S) - b->c0, h = t / a->S % a->R * a->dilation_h, w = t % a->S * a->dilation_w;
+    if (a->dot_products)
+        return stage + c * a->stage_plane + t % a->S * (a->stage_plane / a->S) +
+               (h % a->stride_h * a->stage_rows + h / a->stride_h) * b->cols;
+    if (a->x_at.stride_c != 1 || a->C == 1)
+        return stage + c * a->stage_plane + h * a->stage_cols + w;
+    return stage + (h * a->stage_cols + w) * b->n_channels + c;
+}
+
+static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, REAL *stage, int32_t *offset,
+                          REAL *result, int first) {
+    const cg_strides at = a->g_at;
+    ptrdiff_t pixel = 0, step = a->x_at.stride_c != 1 || a->C == 1 ? 1 : b->n_channels;
+    for (ptrdiff_t n = 0; n < b->n_samples; n++)
+        for (ptrdiff_t i = 0; i < b->rows; i++) {
+            const REAL *g = (const REAL *)a->grad_output + (b->n0 + n) * at.stride_n + (b->group * a->K + b->k0) * at.stride_c +
+                            (b->i0 + i) * at.stride_h + b->j0 * at.stride_w;
+            REAL *to = gradient + pixel * b->width;
+            for (ptrdiff_t j = 0; j < b->cols; j++)
+                offset[pixel++] = (int32_t)(n * a->stage_sample + (i * a->stride_h * a->stage_cols + j * a->stride_w) * step);
+            if (at.stride_w == 1 && at.stride_c != 1) {
+                if (i == 0 && at.stride_h == b->cols) /* all rows at once */
+                    transpose_block(to, b->width, g, at.stride_c, b->n_k, b->rows * b->cols, 1);
+                else if (at.stride_h != b->cols)
+                    transpose_block(to, b->width, g, at.stride_c, b->n_k, b->cols, 1);
+                continue;
+            }
+            for (ptrdiff_t j = 0; j < b->cols; j++, to += b->width) {
+                const REAL *q = g + j * at.stride_w;
+                if (at.stride_c == 1)
+                    copy_run(to, q, b->n_k);
+                else
+                    for (ptrdiff_t k = 0; k < b->n_k; k++)
+                        to[k] = q[k * at.stride_c];
+                fill_run(to + b->n_k, 0, b->width - b->n_k);
+            }
+        }
+    broadcast_tile tile = broadcast_tile_for((int)(b->width / LANES), b->n_terms);
+    const REAL *x[14];
+    for (ptrdiff_t t = 0; t < b->n_terms; t += tile.pixels) {
+        for (int p = 0; p < tile.pixels; p++) /* the last tile repeats its last term; those results are not read */
+            x[p] = term_input(a, b, stage, b->t0 + MIN(t + p, b->n_terms - 1));
+        tile.fn(gradient, x, offset, pixel, zeros, !first, result + t * b->width, b->width);
+    }
+}
+
+static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, const REAL *stage, REAL *result) {
+    const cg_strides at = a->g_at;
+    ptrdiff_t run = b->rows * b->cols;
+    for (ptrdiff_t k = 0; k < b->n_k; k++) {
+        const REAL *g = (const REAL *)a->grad_output + b->n0 * at.stride_n + (b->group * a->K + b->k0 + k) * at.stride_c +
+                        b->i0 * at.stride_h + b->j0 * at.stride_w;
+        REAL *to = gradient + k * a->run;
+        for (ptrdiff_t i = 0; i < b->rows; i++, to += b->cols, g += at.stride_h)
+            if (at.stride_w == 1)
+                copy_run(to, g, b->cols);
+            else
+                for (ptrdiff_t j = 0; j < b->cols; j++)
+                    to[j] = g[j * at.stride_w];
+    }
+    const REAL *x[4];
+    for (ptrdiff_t t = 0; t < b->n_terms; t += 4) {
+        int n = (int)MIN(4, b->n_terms - t);
+        for (int p = 0; p < n; p++)
+            x[p] = term_input(a, b, stage, b->t0 + t + p);
+        for (ptrdiff_t k = 0; k < b->n_k; k += DOT_CHANNELS)
+            tiles_dot[MIN(DOT_CHANNELS, b->n_k - k)][n](gradient + k * a->run, a->run, x, run, result + k * a->c_block + t, a->c_block);
+    }
+}
+
+KERNEL_RUN(conv_grad_weight) {
+    const cg_conv_grad_weight_args *a = args_;
+    char *scratch = scratch_;
+    REAL *gradient = (REAL *)(scratch + a->gradient_at), *stage = (REAL *)(scratch + a->stage_at);
+    REAL *result = (REAL *)(scratch + a->result_at);
+    int32_t *offset = (int32_t *)(scratch + a->offset_at);
+    ptrdiff_t terms = a->C * a->R * a->S;
+    for (ptrdiff_t block = begin; block < end; block++) {
+        gradient_run b;
+        b.t0 = block % a->n_c_blocks * a->c_block;
+        b.n_terms = MIN(a->c_block, terms - b.t0);
+        b.k0 = block / a->n_c_blocks % a->n_k_blocks * a->k_block;
+        b.n_k = MIN(a->k_block, a->K - b.k0);
+        b.width = channel_vectors(b.n_k) * LANES;
+        if (b.width < b.n_k)
+            b.width = a->k_block;
+        b.group = block / a->n_c_blocks / a->n_k_blocks;
+        b.c0 = b.t0 / (a->R * a->S);
+        b.n_channels = (b.t0 + b.n_terms - 1) / (a->R * a->S) + 1 - b.c0;
+        if (a->dot_products)
+            fill_run(result, 0, a->k_block * a->c_block);
+        int first = 1;
+        for (b.n0 = 0; b.n0 < a->N; b.n0 += a->block_n)
+            for (b.i0 = 0; b.i0 < a->OH; b.i0 += a->block_rows)
+                for (b.j0 = 0; b.j0 < a->OW; b.j0 += a->block_cols) {
+                    b.n_samples = MIN(a->block_n, a->N - b.n0);
+                    b.rows = MIN(a->block_rows, a->OH - b.i0);
+                    b.cols = MIN(a->block_cols, a->OW - b.j0);
+                    stage_run(a, &b, stage);
+                    if (a->dot_products)
+                        add_dot(a, &b, gradient, stage, result);
+                    else
+                        add_broadcast(a, &b, gradient, stage, offset, result, first);
+                    first = 0;
+                }
+        REAL *out = (REAL *)a->grad_weight + (b.group * a->K + b.k0) * terms + b.t0;
+        if (a->dot_products)
+            for (ptrdiff_t k = 0; k < b.n_k; k++)
+                copy_run(out + k * terms, result + k * a->c_block, b.n_terms);
+        else
+            transpose_block(out, terms, result, b.width, b.n_terms, b.n_k, 0);
+    }
+}

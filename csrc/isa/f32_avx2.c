@@ -1,0 +1,18 @@
+/* Every kernel for float on avx2. */
+#if defined(__x86_64__)
+#define CG_SUFFIX f32_avx2
+#define REAL float
+#define INT int32_t
+#define REAL_BYTES 4
+#include "../simd/system.h"
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+#include "../simd/avx2.h"
+#include "../bodies.inc.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#endif

@@ -1,0 +1,10 @@
+/* Every kernel for double on neon. */
+#if defined(__aarch64__)
+#define CG_SUFFIX f64_neon
+#define REAL double
+#define INT int64_t
+#define REAL_BYTES 8
+#include "../simd/system.h"
+#include "../simd/neon.h"
+#include "../bodies.inc.h"
+#endif

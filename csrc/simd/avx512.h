@@ -1,0 +1,85 @@
+/* AVX-512 (F, VL, BW, DQ): 32 registers of 64 bytes, masks in registers of their own. */
+#define CG_ISA_NAME "avx512"
+#define VECTOR_BYTES 64
+#include "vector.h"
+
+#if REAL_BYTES == 4
+#define I512(name) _mm512_##name##_ps
+typedef __mmask16 v_mask;
+#define MASK_ALL ((v_mask)0xffff)
+#define CMP_MASK(a, b, how) _mm512_cmp_ps_mask(a, b, how)
+#else
+#define I512(name) _mm512_##name##_pd
+typedef __mmask8 v_mask;
+#define MASK_ALL ((v_mask)0xff)
+#define CMP_MASK(a, b, how) _mm512_cmp_pd_mask(a, b, how)
+#endif
+
+INLINE v_mask v_lt(vec a, vec b) {
+    return CMP_MASK(a, b, _CMP_LT_OQ);
+}
+INLINE v_mask v_le(vec a, vec b) {
+    return CMP_MASK(a, b, _CMP_LE_OQ);
+}
+INLINE v_mask v_gt(vec a, vec b) {
+    return CMP_MASK(a, b, _CMP_GT_OQ);
+}
+INLINE v_mask v_ge(vec a, vec b) {
+    return CMP_MASK(a, b, _CMP_GE_OQ);
+}
+INLINE v_mask v_eq(vec a, vec b) {
+    return CMP_MASK(a, b, _CMP_EQ_OQ);
+}
+INLINE v_mask v_isnan(vec a) {
+    return CMP_MASK(a, a, _CMP_UNORD_Q);
+}
+INLINE v_mask v_or(v_mask a, v_mask b) {
+    return a | b;
+}
+INLINE v_mask v_and(v_mask a, v_mask b) {
+    return a & b;
+}
+INLINE v_mask v_not(v_mask a) {
+    return (v_mask)~a;
+}
+INLINE vec v_blend(v_mask mask, vec yes, vec no) {
+    return I512(mask_blend)(mask, no, yes);
+}
+INLINE v_mask v_ieq(ivec a, ivec b) {
+#if REAL_BYTES == 4
+    return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b);
+#else
+    return _mm512_cmpeq_epi64_mask((__m512i)a, (__m512i)b);
+#endif
+}
+INLINE ivec v_iblend(v_mask mask, ivec yes, ivec no) {
+#if REAL_BYTES == 4
+    return (ivec)_mm512_mask_blend_epi32(mask, (__m512i)no, (__m512i)yes);
+#else
+    return (ivec)_mm512_mask_blend_epi64(mask, (__m512i)no, (__m512i)yes);
+#endif
+}
+INLINE vec v_max(vec a, vec b) {
+    return I512(max)(a, b);
+}
+INLINE vec v_min(vec a, vec b) {
+    return I512(min)(a, b);
+}
+INLINE vec v_sqrt(vec a) {
+    return I512(sqrt)(a);
+}
+#define V_SCALE(a, n) I512(scalef)(a, n) /* a 2^n, see math.inc.h */
+INLINE vec v_load_n(const REAL *p, ptrdiff_t n) {
+    return I512(maskz_loadu)((v_mask)((1u << n) - 1), p);
+}
+INLINE void v_store_n(REAL *p, vec v, ptrdiff_t n) {
+    I512(mask_storeu)(p, (v_mask)((1u << n) - 1), v);
+}
+
+/* Tiles that leave registers for the operands: 28 of 32 accumulate. See conv_direct.inc.h. */
+#define TILE_CHANNELS_MAX 4 /* vectors of output channels */
+#define TILE_PIXELS_1 14
+#define TILE_PIXELS_2 14
+#define TILE_PIXELS_4 7
+#define TILE_ROWS_CHANNELS 8 /* broadcast output channels x vectors of pixels */
+#define TILE_ROWS_VECTORS 3

@@ -1,0 +1,49 @@
+/* System headers (they must come before any target pragma) and the few macros that every body uses. */
+#ifndef CONVGRAD_SYSTEM_H
+#define CONVGRAD_SYSTEM_H
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "../kernels.h"
+
+#define CG_JOIN_(a, b) a##b
+#define CG_JOIN(a, b) CG_JOIN_(a, b)
+
+/* f32_conv_correlate_run__avx2 is found in a profile; the bodies say KERNEL_RUN(conv_correlate). */
+#define KERNEL_PLAN(name) static void CG_JOIN(name##_plan__, CG_SUFFIX)(void *args_)
+#define KERNEL_RUN(name)                                                                                               \
+    static void CG_JOIN(name##_run__, CG_SUFFIX)(const void *args_, ptrdiff_t begin, ptrdiff_t end, void *scratch_)
+#define ENTRY(name) {#name, CG_JOIN(name##_plan__, CG_SUFFIX), CG_JOIN(name##_run__, CG_SUFFIX)},
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 32")
+#define UNUSED __attribute__((unused))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define PREFETCH(p) __builtin_prefetch(p)
+#else
+#define INLINE static __forceinline
+#define UNROLL
+#define UNUSED
+#define LIKELY(x) (x)
+#define PREFETCH(p) ((void)(p))
+#endif
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+INLINE ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) {
+    return (a + b - 1) / b;
+}
+INLINE ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) {
+    return ceil_div(a, b) * b;
+}
+
+#endif

@@ -1,0 +1,165 @@
+/* The part of the vocabulary that GCC's and clang's vector extensions express on every SIMD instruction set.
+ *
+ * An ISA header defines VECTOR_BYTES and the tile sizes, includes this file, and adds the operations whose instructions
+ * differ: v_max, v_min, v_sqrt, comparisons and v_blend, partial loads and stores.
+ *
+ *   vec      LANES numbers of type REAL; + - * / work lane by lane, a * b + c becomes one FMA where the ISA has it
+ *   ivec     LANES integers as wide as REAL; + - & | ^ << >> work lane by lane
+ *   v_mask   what comparisons return and v_blend takes
+ *   v_max(a, b), v_min(a, b)   b where a or b is NaN (so v_max(zero, x) lets the NaN of x through)
+ */
+#define LANES (VECTOR_BYTES / REAL_BYTES)
+
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef INT ivec __attribute__((vector_size(VECTOR_BYTES)));
+typedef REAL vec_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BYTES), may_alias));
+
+INLINE vec v_load(const REAL *p) {
+    return *(const vec_unaligned *)p;
+}
+INLINE void v_store(REAL *p, vec v) {
+    *(vec_unaligned *)p = v;
+}
+INLINE vec v_set1(REAL x) {
+    return x - (vec){0}; /* x - 0 is x, signed zeros and NaN included */
+}
+INLINE ivec v_iset1(INT x) {
+    return x - (ivec){0};
+}
+INLINE vec v_zero(void) {
+    return (vec){0};
+}
+INLINE vec v_fma(vec a, vec b, vec c) { /* a * b + c */
+    return a * b + c;
+}
+INLINE ivec v_bits(vec v) {
+    return (ivec)v;
+}
+INLINE vec v_from_bits(ivec v) {
+    return (vec)v;
+}
+INLINE ivec v_shift_left(ivec i, int bits) {
+    return i << bits;
+}
+INLINE vec v_abs(vec v) {
+    return (vec)((ivec)v & ~((ivec)v_set1((REAL)-0.0)));
+}
+INLINE REAL v_get(vec v, int lane) {
+    return v[lane];
+}
+
+/* Sum of the lanes, by halves. */
+INLINE REAL v_sum(vec v) {
+    REAL lane[LANES];
+    v_store(lane, v);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            lane[i] += lane[i + half];
+    return lane[0];
+}
+
+#ifdef __clang__
+#define V_SHUFFLE_FROM(a, b, index) v_shuffle_by_table(a, b, index)
+INLINE vec v_shuffle_by_table(vec a, vec b, ivec index) {
+    REAL both[2 * LANES];
+    v_store(both, a);
+    v_store(both + LANES, b);
+    vec out;
+    UNROLL for (int i = 0; i < LANES; i++) out[i] = both[index[i]];
+    return out;
+}
+#else
+#define V_SHUFFLE_FROM(a, b, index) __builtin_shuffle(a, b, index)
+#endif
+
+/* Transpose LANES x LANES in registers: log2(LANES) rounds of two-input shuffles. */
+INLINE void v_transpose(vec *rows) {
+    UNROLL for (int d = LANES / 2; d; d /= 2) {
+        ivec low, high;
+        for (int i = 0; i < LANES; i++) {
+            low[i] = i & d ? LANES + i - d : i;
+            high[i] = i & d ? LANES + i : i + d;
+        }
+        UNROLL for (int i = 0; i < LANES; i++) if (!(i & d)) {
+            vec x = rows[i], y = rows[i + d];
+            rows[i] = V_SHUFFLE_FROM(x, y, low);
+            rows[i + d] = V_SHUFFLE_FROM(x, y, high);
+        }
+    }
+}
+
+/* Lane i is the sum of the lanes of rows[i], by halves; rows are used up. */
+INLINE vec v_sums(vec *rows) {
+    UNROLL for (int d = LANES / 2; d; d /= 2) {
+        ivec low, high;
+        for (int i = 0; i < LANES; i++) {
+            low[i] = i & d ? LANES + i - d : i;
+            high[i] = i & d ? LANES + i : i + d;
+        }
+        UNROLL for (int i = 0; i < d; i++) {
+            vec x = rows[i], y = rows[i + d];
+            rows[i] = V_SHUFFLE_FROM(x, y, low) + V_SHUFFLE_FROM(x, y, high);
+        }
+    }
+    return rows[0];
+}
+
+/* Neighbours apart and together: v_even(a, b) is a[0], a[2], .., b[0], b[2], ..; v_zip_low(a, b) is a[0], b[0], a[1], b[1], ..
+ * up to half of the lanes, v_zip_high the rest. */
+#if LANES == 2
+#define V_EVEN 0, 2
+#define V_LOW 0, 2
+#define V_HIGH 1, 3
+#elif LANES == 4
+#define V_EVEN 0, 2, 4, 6
+#define V_LOW 0, 4, 1, 5
+#define V_HIGH 2, 6, 3, 7
+#elif LANES == 8
+#define V_EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define V_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define V_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif LANES == 16
+#define V_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define V_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define V_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#endif
+INLINE vec v_even(vec a, vec b) {
+    return __builtin_shufflevector(a, b, V_EVEN);
+}
+INLINE vec v_zip_low(vec a, vec b) {
+    return __builtin_shufflevector(a, b, V_LOW);
+}
+INLINE vec v_zip_high(vec a, vec b) {
+    return __builtin_shufflevector(a, b, V_HIGH);
+}
+
+/* Integers kept narrower in memory than in lanes. */
+typedef uint8_t v_bytes __attribute__((vector_size(LANES)));
+typedef int32_t v_words __attribute__((vector_size(LANES * 4)));
+
+INLINE ivec v_iload(const INT *p) {
+    ivec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+INLINE void v_istore(INT *p, ivec v) {
+    memcpy(p, &v, sizeof v);
+}
+INLINE ivec v_load_u8(const uint8_t *p) {
+    v_bytes v;
+    memcpy(&v, p, sizeof v);
+    return __builtin_convertvector(v, ivec);
+}
+INLINE ivec v_load_i32(const int32_t *p) {
+    v_words v;
+    memcpy(&v, p, sizeof v);
+    return __builtin_convertvector(v, ivec);
+}
+INLINE void v_store_u8(uint8_t *p, ivec i) {
+    v_bytes v = __builtin_convertvector(i, v_bytes);
+    memcpy(p, &v, sizeof v);
+}
+INLINE void v_store_i32(int32_t *p, ivec i) {
+    v_words v = __builtin_convertvector(i, v_words);
+    memcpy(p, &v, sizeof v);
+}

@@ -1,0 +1,107 @@
+/* Moving blocks of numbers: runs, transposes, zero-bordered copies. */
+
+INLINE void copy_run(REAL *to, const REAL *from, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        v_store(to + i, v_load(from + i));
+    if (i < n) {
+        if (n >= LANES) /* overlap: no partial vector */
+            v_store(to + n - LANES, v_load(from + n - LANES));
+        else
+            v_store_n(to, v_load_n(from, n), n);
+    }
+}
+
+INLINE void fill_run(REAL *to, REAL value, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        v_store(to + i, v_set1(value));
+    if (i < n)
+        v_store_n(to + i, v_set1(value), n - i);
+}
+
+/* to[c * to_step + r] = from[r * from_step + c] for r < n_rows, c < n_cols.
+ * Rows r = n_rows .. round_up(n_rows, LANES) - 1 of `to` become 0 where pad is set; else nothing beyond n_rows is written. */
+static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from, ptrdiff_t from_step, ptrdiff_t n_rows,
+                                   ptrdiff_t n_cols, int pad) {
+    for (ptrdiff_t r = 0; r < n_rows; r += LANES) {
+        ptrdiff_t rows = MIN(LANES, n_rows - r);
+        for (ptrdiff_t c = 0; c < n_cols; c += LANES) {
+            ptrdiff_t cols = MIN(LANES, n_cols - c);
+            vec v[LANES];
+            const REAL *p = from + r * from_step + c;
+            if (LIKELY(rows == LANES && cols == LANES)) {
+                UNROLL for (int i = 0; i < LANES; i++) v[i] = v_load(p + i * from_step);
+            } else
+                for (int i = 0; i < LANES; i++)
+                    v[i] = i < rows ? (cols == LANES ? v_load(p + i * from_step) : v_load_n(p + i * from_step, cols)) : v_zero();
+            v_transpose(v);
+            REAL *q = to + c * to_step + r;
+            if (LIKELY(cols == LANES && (rows == LANES || pad))) {
+                UNROLL for (int i = 0; i < LANES; i++) v_store(q + i * to_step, v[i]);
+            } else
+                for (int i = 0; i < cols; i++) {
+                    if (rows == LANES || pad)
+                        v_store(q + i * to_step, v[i]);
+                    else
+                        v_store_n(q + i * to_step, v[i], rows);
+                }
+        }
+    }
+}
+
+/* A block of an image with zeros around it, one plane a channel, split into residue classes:
+ * to[c * plane + (a * parts_w + b) * (n_rows * row) + i * row + j] = x[c, first_h + i * step_h + a, first_w + j * step_w + b]
+ * for i < n_rows, j < n_cols, a < step_h, b < parts_w (step_w, or 1 for the first class of columns only); 0 outside the image. */
+static void stage_planes(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_cols, const REAL *x,
+                         const cg_strides *at, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h, ptrdiff_t first_w,
+                         ptrdiff_t step_h, ptrdiff_t step_w, ptrdiff_t parts_w) {
+    for (ptrdiff_t c = 0; c < C; c++)
+        for (ptrdiff_t a = 0; a < step_h; a++)
+            for (ptrdiff_t b = 0; b < parts_w; b++) {
+                REAL *p = to + c * plane + (a * parts_w + b) * n_rows * row;
+                /* columns j0 .. j1-1 are inside the image */
+                ptrdiff_t w0 = first_w + b;
+                ptrdiff_t j0 = w0 >= 0 ? 0 : MIN(n_cols, ceil_div(-w0, step_w));
+                ptrdiff_t j1 = w0 >= W ? j0 : MAX(j0, MIN(n_cols, ceil_div(W - w0, step_w)));
+                for (ptrdiff_t i = 0; i < n_rows; i++, p += row) {
+                    ptrdiff_t h = first_h + i * step_h + a;
+                    if (h < 0 || h >= H) {
+                        fill_run(p, 0, n_cols);
+                        continue;
+                    }
+                    const REAL *q = x + c * at->stride_c + h * at->stride_h + (w0 + j0 * step_w) * at->stride_w;
+                    ptrdiff_t step = step_w * at->stride_w;
+                    for (ptrdiff_t j = 0; j < j0; j++)
+                        p[j] = 0;
+                    if (step == 1)
+                        copy_run(p + j0, q, j1 - j0);
+                    else
+                        for (ptrdiff_t j = j0; j < j1; j++)
+                            p[j] = q[(j - j0) * step];
+                    for (ptrdiff_t j = j1; j < n_cols; j++)
+                        p[j] = 0;
+                }
+            }
+}
+
+/* The same block with the channels of a pixel adjacent: to[i * row + j * C + c] = x[c, first_h + i, first_w + j]. Needs stride_c = 1. */
+static void stage_pixels(REAL *to, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_cols, const REAL *x, const cg_strides *at,
+                         ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h, ptrdiff_t first_w) {
+    ptrdiff_t j0 = first_w >= 0 ? 0 : MIN(n_cols, -first_w), j1 = MAX(j0, MIN(n_cols, W - first_w));
+    for (ptrdiff_t i = 0; i < n_rows; i++, to += row) {
+        ptrdiff_t h = first_h + i;
+        if (h < 0 || h >= H) {
+            fill_run(to, 0, n_cols * C);
+            continue;
+        }
+        const REAL *q = x + h * at->stride_h + (first_w + j0) * at->stride_w;
+        fill_run(to, 0, j0 * C);
+        if (at->stride_w == C)
+            copy_run(to + j0 * C, q, (j1 - j0) * C);
+        else
+            for (ptrdiff_t j = j0; j < j1; j++, q += at->stride_w)
+                copy_run(to + j * C, q, C);
+        fill_run(to + j1 * C, 0, (n_cols - j1) * C);
+    }
+}

@@ -1,0 +1,86 @@
+"""Build of the extension modules. Everything declarative is in pyproject.toml.
+
+Environment switches:
+  CONVGRAD_OPENMP=0     build without OpenMP (one thread)
+  CONVGRAD_SANITIZE=address,undefined   compile and link with these sanitizers, without optimisation tricks
+"""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+MSVC = sys.platform == "win32"
+OPENMP = os.environ.get("CONVGRAD_OPENMP", "1") != "0"
+SANITIZE = os.environ.get("CONVGRAD_SANITIZE", "")
+
+if MSVC:
+    COMPILE, LINK = ["/O2"], []
+    OPENMP_COMPILE, OPENMP_LINK = ["/openmp"], []
+else:
+    # Never -ffast-math: it breaks NaN and infinity, and linking with it turns denormals off for the whole process.
+    COMPILE = ["-std=gnu11", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
+    COMPILE += ["-ffp-contract=fast", "-Wno-psabi", "-Wno-unknown-pragmas"]
+    LINK = []
+    OPENMP_COMPILE, OPENMP_LINK = ["-fopenmp"], ["-fopenmp"]
+    if sys.platform == "darwin":  # Apple's clang has no OpenMP runtime of its own
+        OPENMP_COMPILE, OPENMP_LINK = ["-Xpreprocessor", "-fopenmp"], ["-lomp"]
+if SANITIZE:
+    COMPILE += ["-O1", "-g", f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+    LINK += [f"-fsanitize={SANITIZE}"]
+
+HEADERS = sorted(glob("csrc/**/*.h", recursive=True) + glob("src/convgrad/_native/*.pxd"))
+MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")]
+
+
+def extension(path):
+    """One module per .pyx; the kernels and the only parallel loop live in `runtime`."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    is_runtime = name == "runtime"
+    return Extension(
+        f"convgrad._native.{name}",
+        [path, *(sorted(glob("csrc/*.c") + glob("csrc/isa/*.c")) if is_runtime else [])],
+        include_dirs=["csrc", numpy.get_include()],
+        define_macros=MACROS,
+        extra_compile_args=COMPILE + (OPENMP_COMPILE if is_runtime and OPENMP else []),
+        extra_link_args=LINK + (OPENMP_LINK if is_runtime and OPENMP else []),
+        depends=HEADERS,
+    )
+
+
+class ParallelBuild(build_ext):
+    """Compiles the sources of all modules side by side: the kernels of each ISA are large."""
+
+    def build_extensions(self):
+        self.parallel = True
+        compile_one = self.compiler.compile
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+            def compile_all(sources, **options):
+                return [o for objects in pool.map(lambda s: compile_one([s], **options), sources) for o in objects]
+
+            if not MSVC:
+                self.compiler.compile = compile_all
+            super().build_extensions()
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(path) for path in sorted(glob("src/convgrad/_native/*.pyx"))],
+        include_path=["src"],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "embedsignature": True,
+        },
+    ),
+    cmdclass={"build_ext": ParallelBuild},
+)

@@ -1,0 +1,1 @@
+"""Compiled kernels behind typed memoryviews. Arrays arrive checked; see `convgrad.functional` for the public functions."""

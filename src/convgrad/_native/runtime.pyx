@@ -1,0 +1,253 @@
+"""Which kernels run, on how many threads, in which scratch memory: the one parallel loop of the library.
+
+The instruction set is chosen once, at import: the best that this CPU has, or what CONVGRAD_ISA names.
+"""
+
+import contextvars
+import os
+
+from cython.parallel cimport prange
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+
+from .kernels cimport (
+    CG_F32, CG_F64, CG_N_DTYPES, CG_N_ISAS, CG_N_KERNELS, cg_isa_available, cg_isa_names, cg_isa_table, cg_run_fn,
+    cg_table, cg_task,
+)
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #define CG_HAS_OPENMP 1
+    #else
+    #define CG_HAS_OPENMP 0
+    #endif
+    #if defined(_OPENMP) && _OPENMP >= 201811 && !defined(_WIN32)
+    #include <pthread.h>
+    /* A child forked after a parallel region would wait for workers that it does not have; letting go of them first cures it. */
+    static void cg_before_fork(void) { omp_pause_resource_all(omp_pause_soft); }
+    static void cg_survive_fork(void) { pthread_atfork(cg_before_fork, 0, 0); }
+    #else
+    static void cg_survive_fork(void) {}
+    #endif
+    """
+    enum:
+        CG_HAS_OPENMP
+    void cg_survive_fork() nogil
+
+
+# ---------------------------------------------------------------- instruction set
+
+cdef int selected_isa = -1
+
+cdef list available_isas():
+    cdef int i
+    return [cg_isa_names[i].decode() for i in range(CG_N_ISAS) if cg_isa_available(i)]
+
+
+cdef int select_isa(object requested) except -1:
+    global selected_isa
+    cdef int i
+    names = available_isas()
+    if requested is None or requested == "":
+        requested = names[len(names) - 1]
+    if requested not in names:
+        raise ImportError(
+            f"convgrad: CONVGRAD_ISA={requested!r} is not available on this CPU in this build; available: {', '.join(names)}"
+        )
+    for i in range(CG_N_ISAS):
+        if cg_isa_names[i].decode() == requested:
+            selected_isa = i
+            tables[0] = cg_isa_table(i, CG_F32)
+            tables[1] = cg_isa_table(i, CG_F64)
+    return 0
+
+
+select_isa(os.environ.get("CONVGRAD_ISA"))
+cg_survive_fork()
+
+
+def isa():
+    """Name of the instruction set in use."""
+    return cg_isa_names[selected_isa].decode()
+
+
+def isas():
+    """Names of the instruction sets that this build has kernels for and this CPU can run, slowest first."""
+    return available_isas()
+
+
+def lanes(dtype_name):
+    """Elements of "float32" or "float64" in one vector of the instruction set in use."""
+    return tables[dtype_name == "float64"].lanes
+
+
+def kernel_table(name=None):
+    """{(kernel, dtype): address} of an instruction set (default: the one in use)."""
+    cdef int i, dtype, kernel
+    cdef const cg_table *table
+    for i in range(CG_N_ISAS):
+        if cg_isa_available(i) and cg_isa_names[i].decode() == (name or isa()):
+            break
+    else:
+        raise ValueError(f"kernel_table: no instruction set {name!r} here; available: {', '.join(available_isas())}")
+    entries = {}
+    for dtype in range(CG_N_DTYPES):
+        table = cg_isa_table(i, dtype)
+        for kernel in range(CG_N_KERNELS):
+            entries[table.kernel[kernel].name.decode(), "float64" if dtype else "float32"] = <uintptr_t>table.kernel[kernel].run
+    return entries
+
+
+cdef long long calls[2][256]
+
+
+def kernel_calls():
+    """{(kernel, dtype): number of calls so far in this process}."""
+    cdef int dtype, kernel
+    counts = {}
+    for dtype in range(CG_N_DTYPES):
+        for kernel in range(CG_N_KERNELS):
+            name = tables[dtype].kernel[kernel].name.decode()
+            counts[name, "float64" if dtype else "float32"] = calls[dtype][kernel]
+    return counts
+
+
+# ---------------------------------------------------------------- threads
+
+has_openmp = bool(CG_HAS_OPENMP)
+thread_limit = contextvars.ContextVar("convgrad_threads", default=0)
+cdef int process_threads = 1
+cdef object limit_here = thread_limit.get
+
+
+def set_process_threads(int n):
+    """Threads that calls use where no context says otherwise."""
+    global process_threads
+    process_threads = n
+
+
+def get_threads():
+    """Threads that a large call made here would use."""
+    cdef int n = limit_here()
+    return n if n > 0 else process_threads
+
+
+# Work (floating-point operations or moved elements, roughly) below which a call stays on its thread and keeps the GIL: waking
+# workers costs several microseconds, letting go of the GIL a fraction of one.
+cdef double THREADS_FROM = 400_000
+cdef double NOGIL_FROM = 20_000
+
+
+# ---------------------------------------------------------------- scratch
+
+# A few recycled blocks, under the GIL: fresh memory costs more than most calls.
+cdef enum:
+    N_CACHED = 8
+cdef void *cached_block[N_CACHED]
+cdef size_t cached_bytes[N_CACHED]
+cdef size_t CACHE_LIMIT = 64 << 20
+
+
+cdef void *take_scratch(size_t size, size_t *capacity) except NULL:
+    cdef int i, best = -1
+    cdef void *block
+    for i in range(N_CACHED):
+        if cached_block[i] != NULL and cached_bytes[i] >= size and (best < 0 or cached_bytes[i] < cached_bytes[best]):
+            best = i
+    if best >= 0:
+        block = cached_block[best]
+        capacity[0] = cached_bytes[best]
+        cached_block[best] = NULL
+        return block
+    block = malloc(size)
+    if block == NULL:
+        raise MemoryError(f"convgrad: no memory for {size} bytes of scratch")
+    capacity[0] = size
+    return block
+
+
+cdef void give_scratch(void *block, size_t capacity) noexcept:
+    cdef int i, slot = -1
+    cdef size_t total = capacity
+    for i in range(N_CACHED):
+        if cached_block[i] == NULL:
+            slot = i
+        else:
+            total += cached_bytes[i]
+    if slot < 0 or total > CACHE_LIMIT:  # make room: drop the smallest block, or this one if it is no larger
+        slot = -1
+        for i in range(N_CACHED):
+            if cached_block[i] != NULL and (slot < 0 or cached_bytes[i] < cached_bytes[slot]):
+                slot = i
+        if slot < 0 or cached_bytes[slot] >= capacity or total - cached_bytes[slot] > CACHE_LIMIT:
+            free(block)
+            return
+        free(cached_block[slot])
+    cached_block[slot] = block
+    cached_bytes[slot] = capacity
+
+
+def scratch_cache_bytes():
+    """Bytes of scratch memory kept for the next call."""
+    cdef size_t total = 0
+    cdef int i
+    for i in range(N_CACHED):
+        if cached_block[i] != NULL:
+            total += cached_bytes[i]
+    return total
+
+
+def empty_scratch_cache():
+    """Give the kept scratch memory back to the system."""
+    cdef int i
+    for i in range(N_CACHED):
+        free(cached_block[i])
+        cached_block[i] = NULL
+
+
+# ---------------------------------------------------------------- the one parallel loop
+
+cdef void run_parallel(
+    cg_run_fn *run, const void *args, ptrdiff_t n_blocks, char *scratch, size_t stride, int n_threads
+) noexcept nogil:
+    cdef int t
+    for t in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
+        run(args, n_blocks * t // n_threads, n_blocks * (t + 1) // n_threads, scratch + t * stride)
+
+
+cdef int execute(int kernel, int dtype, void *args) except -1:
+    """Plan and run one kernel; `args` is its argument struct, which begins with a cg_task."""
+    cdef const cg_table *table = tables[dtype]
+    cdef cg_run_fn *run = table.kernel[kernel].run
+    cdef cg_task *task = <cg_task *>args
+    cdef int n_threads = 1
+    cdef size_t stride, capacity = 0
+    cdef void *block = NULL
+    cdef char *scratch = NULL
+    cdef bint with_gil
+
+    calls[dtype][kernel] += 1
+    table.kernel[kernel].plan(args)
+    if task.n_blocks <= 0:
+        return 0
+    if CG_HAS_OPENMP and task.n_blocks > 1 and task.work >= THREADS_FROM:
+        n_threads = min(get_threads(), <int>min(task.n_blocks, 4096))
+    # Threads' scratch begins at different offsets in a page, so that they do not share cache sets.
+    stride = (task.scratch_bytes + 63) // 64 * 64 + 192
+    if task.scratch_bytes:
+        block = take_scratch(stride * n_threads + 64, &capacity)
+        scratch = <char *>((<uintptr_t>block + 63) // 64 * 64)
+    with_gil = task.work < NOGIL_FROM
+    if with_gil:
+        run(args, 0, task.n_blocks, scratch)
+    else:
+        with nogil:
+            if n_threads == 1:
+                run(args, 0, task.n_blocks, scratch)
+            else:
+                run_parallel(run, args, task.n_blocks, scratch, stride, n_threads)
+    if block != NULL:
+        give_scratch(block, capacity)
+    return 0
