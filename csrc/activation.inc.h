@@ -13,36 +13,51 @@
 #define SELU_LAMBDA_ALPHA (SELU_LAMBDA * 1.6732632423543772)
 #define SQRT_1_2PI 0.39894228040143267794 /* 1 / sqrt(2 pi) */
 
+/* (p + p_lost) / (a + (b + b_lost)) for a sum in [1, 2] and |b| <= a: one correction for what the roundings lost. */
+INLINE vec quotient(vec p, vec p_lost, vec a, vec b, vec b_lost) {
+    vec sum = a + b, sum_lost = (b - (sum - a)) + b_lost, q = p / sum;
+    vec inverse = v_set1((REAL)1.45) - v_set1((REAL)0.5) * sum; /* 1 / sum to 10 % */
+    return q + (p_lost - q * sum_lost) * inverse;
+}
+
 INLINE vec activate(int op, REAL parameter, vec x) {
     const vec one = v_set1(1), zero = v_zero();
-    vec e, n, s, t, y;
+    vec e, lost, n, s, t, y;
+    v_mask negative;
     switch (op) {
     case CG_SIGMOID: /* 1 / (1 + e) or e / (1 + e) */
-        e = v_exp(-v_abs(x));
-        return v_blend(v_lt(x, zero), e, one) / (one + e);
+        s = v_expm1_reduced(v_max(v_set1(EXP_LOW), -v_abs(x)), zero, &n, &lost);
+        t = one + s;
+        e = v_scale(t, n);
+        lost = (s - (t - one)) * (one - s) * e; /* 1 - s for 1 / (1 + s) */
+        negative = v_lt(x, zero);
+        return quotient(v_blend(negative, e, one), v_blend(negative, lost, zero), one, e, lost);
     case CG_TANH: /* (1 - e^-2t) / (1 + e^-2t) */
-        e = v_expm1_negative(v_set1(-2) * v_abs(x));
-        return v_copysign(e / (v_set1(2) + e), x);
+        e = v_expm1_negative(v_set1(-2) * v_abs(x), &lost);
+        return v_copysign(quotient(e, lost, v_set1(2), e, lost), x);
     case CG_RELU:
         return v_max(zero, x);
     case CG_LEAKY_RELU:
         return v_blend(v_gt(x, zero), x, v_set1(parameter) * x);
     case CG_ELU:
-        return v_blend(v_ge(x, zero), x, v_set1(parameter) * v_expm1_negative(v_min(zero, x)));
+        e = v_expm1_negative(v_min(zero, x), &lost);
+        return v_blend(v_ge(x, zero), x, e * v_set1(parameter) + lost * v_set1(parameter));
     case CG_SELU:
-        e = v_expm1_negative(v_min(zero, x));
-        y = e * v_set1((REAL)SELU_LAMBDA_ALPHA) + e * v_set1((REAL)(SELU_LAMBDA_ALPHA - (REAL)SELU_LAMBDA_ALPHA));
+        e = v_expm1_negative(v_min(zero, x), &lost);
+        y = e * v_set1((REAL)(SELU_LAMBDA_ALPHA - (REAL)SELU_LAMBDA_ALPHA)) + lost * v_set1((REAL)SELU_LAMBDA_ALPHA);
+        y = e * v_set1((REAL)SELU_LAMBDA_ALPHA) + y;
         return v_blend(v_ge(x, zero), v_set1((REAL)SELU_LAMBDA) * x, y);
     case CG_SOFTPLUS: /* max(x, 0) + log(1 + e) */
         return v_max(zero, x) + v_log1p_unit(v_exp(-v_abs(x)));
     case CG_SILU: /* x / (1 + e) or x e / (1 + e) */
         t = v_min(v_set1(-EXP_LOW), v_abs(x));
-        s = v_expm1_reduced(-t, zero, &n);
+        s = v_expm1_reduced(-t, zero, &n, &lost);
         y = v_blend(v_lt(x, zero), v_scale(-t - t * s, n), x);
         return y / (one + v_scale(one + s, n));
     case CG_GELU: /* x (1 - tail) or x tail */
         t = v_min(v_set1(TAIL_HIGH), v_abs(x));
-        y = t * v_normal_tail(t, &s, &n);
+        y = v_normal_tail(t, &s, &n, &lost);
+        y = t * y + t * lost;
         return v_max(zero, x) - v_scale(y, n);
     default:
         return x;
@@ -52,7 +67,7 @@ INLINE vec activate(int op, REAL parameter, vec x) {
 /* grad_output * a'(.), v being the output or the input as stated above. */
 INLINE vec activation_gradient(int op, REAL parameter, vec grad, vec v) {
     const vec one = v_set1(1), zero = v_zero();
-    vec d, e, n, q, s, t;
+    vec d, e, lost, n, q, s, t;
     switch (op) {
     case CG_SIGMOID:
         return grad * (v * (one - v));
@@ -79,7 +94,7 @@ INLINE vec activation_gradient(int op, REAL parameter, vec grad, vec v) {
         return grad * (d + d * e * v);
     case CG_GELU: /* tail - t phi(t) below 0, 1 minus that above */
         t = v_min(v_set1(TAIL_HIGH), v_abs(v));
-        q = v_normal_tail(t, &s, &n);
+        q = v_normal_tail(t, &s, &n, &lost);
         e = t * v_set1((REAL)SQRT_1_2PI);
         d = v_scale(q - (e + e * s), n);
         return grad * v_blend(v_lt(v, zero), d, one - d);

@@ -2,7 +2,17 @@
 #ifndef CONVGRAD_ARGUMENTS_CONV_H
 #define CONVGRAD_ARGUMENTS_CONV_H
 
-#define CG_CONV_KERNELS(X) X(channel_sum) X(conv_correlate) X(conv_grad_weight)
+#define CG_CONV_KERNELS(X)                                                                                             \
+    X(channel_sum)                                                                                                     \
+    X(conv_correlate)                                                                                                  \
+    X(conv_grad_weight)                                                                                                \
+    X(winograd_weights)                                                                                                \
+    X(winograd_fused)                                                                                                  \
+    X(winograd_input)                                                                                                  \
+    X(winograd_multiply)                                                                                               \
+    X(winograd_grad_output)                                                                                            \
+    X(winograd_grad_products)                                                                                          \
+    X(winograd_grad_weight)
 
 /* One residue class of the output positions along an axis, and the kernel positions that reach it.
  *
@@ -60,5 +70,30 @@ typedef struct {
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_sample, run;
     ptrdiff_t gradient_at, stage_at, result_at, offset_at;
 } cg_conv_grad_weight_args;
+
+/* 3x3 convolution with stride 1 by Winograd's F(m x m, 3x3); see conv_winograd.inc.h for the layouts of u, v, g and du. */
+typedef struct {
+    cg_task task;
+    const void *x, *weight, *bias; /* IN; bias (K) or NULL */
+    void *y;                       /* OUT; for the gradient by the weight: grad_weight (K, C, 3, 3) */
+    const void *grad_output;       /* IN, gradient by the weight only */
+    void *u, *v, *g, *du;          /* transformed weights, inputs, gradients, products; shared by all threads */
+    ptrdiff_t N, C, K, H, W, OH, OW;
+    ptrdiff_t first_h, first_w; /* source position under the first tap of output (0, 0) */
+    cg_strides x_at, y_at;
+    ptrdiff_t w_k, w_c, w_r, w_s; /* strides of the weight */
+    int flip;                     /* rotate the kernel: gradient by the input */
+    int m;                        /* 2 or 4 */
+    int add;                      /* add to du */
+    int activation;
+    double parameter;
+    ptrdiff_t row0, row1; /* range of tile rows (over all samples) to work on; row1 = 0: all */
+    ptrdiff_t k0, k1;     /* range of output channels to work on; k1 = 0: all */
+    /* filled by the plan */
+    ptrdiff_t tile_rows, tile_cols; /* of one sample */
+    ptrdiff_t block_rows, block_cols, n_col_blocks, block_tiles;
+    ptrdiff_t point_u, point_v, point_m, point_g;
+    ptrdiff_t v_at, m_at, stage_at, u_at;
+} cg_winograd_args;
 
 #endif

@@ -6,6 +6,9 @@
 #include "conv_tiles.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_grad_weight.inc.h"
+#include "winograd_transforms.inc.h"
+#include "conv_winograd.inc.h"
+#include "conv_winograd_grad.inc.h"
 
 const cg_table CG_JOIN(cg_table_, CG_SUFFIX) = {
     CG_ISA_NAME,

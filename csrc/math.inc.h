@@ -29,10 +29,10 @@ static const REAL exp_q[] = {0.0013814319721997829863f, 0.0083688510664776908581
 /* 0.05 ULP */
 static const REAL log_r[] = {0.30384006391236709844f, 0.39956730029472608601f, 0.66666958275408398369f};
 /* 0.08 ULP */
-static const REAL tail_q[] = {0.000011893284552399307291f, -0.000047122553945481589453f, -0.0001733444241332554204f,
-                              0.00064199963435255155675f,  0.00050280925948568824845f,   -0.008493082821514783663f,
-                              0.030865547093573405905f,    -0.071707314816542780085f,    0.12437921152610073089f,
-                              -0.17039772322280804765f,    0.094410641720461203342f};
+static const REAL tail_q[] = {
+    0.012178668756749212888f, -0.024126755721113301446f, -0.04437613905899038086f, 0.082175954695491844523f,
+    0.032179784943009040952f, -0.27177865024403668908f, 0.49384875418104878472f, -0.57365851855134163279f,
+    0.49751684608310402312f, -0.34079544644495829121f, 0.094410641720560222982f};
 #else
 #define REAL_TINY 4.94065645841246544e-324
 #define FRACTION_BITS 52
@@ -57,12 +57,12 @@ static const REAL log_r[] = {0.15395943787333591177, 0.15246601826062538469, 0.1
                              0.28571429449731606583, 0.39999999995856604128, 0.66666666666673273142};
 /* 0.18 ULP */
 static const REAL tail_q[] = {
-    -2.2956678950831688749e-10, -5.6556339709028733972e-10, 1.8207150765735660779e-9,  5.676998364208825038e-9,
-    -1.0991022712463637065e-8,  -3.915262118301899951e-8,   7.7106277274537020492e-8,  2.43336139947019408e-7,
-    -6.7507894674891893268e-7,  -1.2700715444129188555e-6,  6.6444215218512393599e-6,  9.6130519086198020441e-7,
-    -6.0427482871364106822e-5,  1.3427684341408928871e-4,   2.1955073763208044344e-4,  -2.378844356672489619e-3,
-    8.9913705505892757614e-3,   -0.023413900487694940776,   0.047855352284170064216,   -0.080883877264127281465,
-    0.11606881188600329254,     -0.14345755526401197361,    0.076919304975006295917};
+    -0.00097029156717690515944, -0.0011927653275678971427, 0.0019139186467646469639, 0.0029817717788138581543,
+    -0.0028823971310334285895, -0.0051336821668872140461, 0.005053357664162343053, 0.0079740039260867345583,
+    -0.011060493731702222292, -0.010404470148486440933, 0.027215549399112954705, 0.0019687564099950684238,
+    -0.061877742345720401917, 0.06874974366450104377, 0.056204988828783015571, -0.30449207764930022031,
+    0.57544771523781879157, -0.74924481560631492364, 0.76568563654672013284, -0.64707101811301768908,
+    0.46427524754401317193, -0.28691511052802394842, 0.076919304975006295918};
 #endif
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
@@ -100,24 +100,29 @@ INLINE vec v_scale(vec a, vec n) {
 #endif
 }
 
-/* s and n with e^(x + low) = 2^n (1 + s), -0.3 < s < 0.42, for x + low in [EXP_LOW, EXP_HIGH] and a small low. */
-INLINE vec v_expm1_reduced(vec x, vec low, vec *n) {
+/* s and n with e^(x + low) = 2^n (1 + s), -0.3 < s < 0.42, for x + low in [EXP_LOW, EXP_HIGH] and a small low.
+ * *lost, to be added to s, is what its rounding took away. */
+INLINE vec v_expm1_reduced(vec x, vec low, vec *n, vec *lost) {
     vec magic = v_set1(ROUND_MAGIC);
     *n = ((x + low) * v_set1(LOG2_E) + magic) - magic;
     vec r = (x - *n * v_set1(LN2_HIGH)) + (low - *n * v_set1(LN2_LOW));
-    return r + r * r * v_polynomial(r, exp_q, COUNT(exp_q));
+    vec t = r * r * v_polynomial(r, exp_q, COUNT(exp_q)), s = r + t;
+    *lost = t - (s - r);
+    return s;
 }
 
 INLINE vec v_exp(vec x) {
-    vec n, s = v_expm1_reduced(v_clamp(x, EXP_LOW, EXP_HIGH), v_zero(), &n);
+    vec n, lost, s = v_expm1_reduced(v_clamp(x, EXP_LOW, EXP_HIGH), v_zero(), &n, &lost);
     return v_scale(v_set1(1) + s, n);
 }
 
-/* e^x - 1 for x <= 0 */
-INLINE vec v_expm1_negative(vec x) {
-    vec n, s = v_expm1_reduced(v_max(v_set1(EXPM1_LOW), x), v_zero(), &n);
-    vec scale = v_power_of_two(n);
-    return (scale - v_set1(1)) + scale * s;
+/* e^x - 1 for x <= 0; *lost, to be added to it, is what rounding took away. */
+INLINE vec v_expm1_negative(vec x, vec *lost) {
+    vec n, s_lost, s = v_expm1_reduced(v_max(v_set1(EXPM1_LOW), x), v_zero(), &n, &s_lost);
+    vec scale = v_power_of_two(n), whole = scale - v_set1(1), part = scale * s; /* both exact, |whole| > |part| or 0 */
+    vec sum = whole + part;
+    *lost = (part - (sum - whole)) + scale * s_lost;
+    return sum;
 }
 
 /* log(1 + f) for -0.3 <= f <= 0.5 */
@@ -133,10 +138,19 @@ INLINE vec v_log1p_unit(vec e) {
     return v_blend(halve, v_set1(LN2_HIGH) + (v_set1(LN2_LOW) + low), low);
 }
 
-/* q and n with P(X > t) = 2^n q for a standard normal X and 0 <= t <= TAIL_HIGH, and s with e^(-t^2/2) = 2^n (1 + s). */
-INLINE vec v_normal_tail(vec t, vec *s, vec *n) {
+/* q and n with P(X > t) = 2^n (q + *lost) for a standard normal X and 0 <= t <= TAIL_HIGH; s with e^(-t^2/2) = 2^n (1 + s). */
+INLINE vec v_normal_tail(vec t, vec *s, vec *n, vec *lost) {
     vec high = v_from_bits(v_bits(t) & v_iset1((INT)SPLIT_MASK)), half = v_set1((REAL)0.5); /* high^2 is exact */
-    *s = v_expm1_reduced(-half * high * high, -half * (t + high) * (t - high), n);
-    vec q = v_polynomial((t - v_set1(TAIL_K)) / (t + v_set1(TAIL_K)), tail_q, COUNT(tail_q));
-    return q + q * *s;
+    vec s_lost;
+    *s = v_expm1_reduced(-half * high * high, -half * (t + high) * (t - high), n, &s_lost);
+    vec sum = t + v_set1(TAIL_K), w = t / sum, u = w - half;
+    /* What rounding took from the sum and from u counts, as Q is steep near 0. With Q = c + u p, dQ/du is about 2 p (1 - w). */
+    vec rest = v_set1(1) - w;
+    vec slip = (w - (u + half)) - (t - (sum - v_set1(TAIL_K))) * v_set1(1 / TAIL_K) * w * rest;
+    vec p = v_polynomial(u, tail_q, COUNT(tail_q) - 1), c = v_set1(tail_q[COUNT(tail_q) - 1]);
+    vec q = p * u + c, c_part = q - p * u;
+    vec more = q * *s + (((p * u - (q - c_part)) + (c - c_part)) + p * (slip * (rest + rest)));
+    vec tail = q + more;
+    *lost = more - (tail - q);
+    return tail;
 }

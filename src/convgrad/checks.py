@@ -8,6 +8,8 @@ import operator
 
 import numpy as np
 
+from ._native.memory import empty
+
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 
@@ -106,7 +108,7 @@ def output(function, out, shape, dtype, *inputs, name="out"):
     moves the result. Callers that can work in place pass only the inputs that must not be overwritten.
     """
     if out is None:
-        return np.empty(shape, dtype)
+        return empty(shape, dtype)
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{function}: {name} must be a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:
@@ -116,10 +118,10 @@ def output(function, out, shape, dtype, *inputs, name="out"):
     if not out.flags.writeable:
         raise ValueError(f"{function}: {name} is read-only; pass a writeable array of shape {shape}")
     if not (out.flags.c_contiguous and out.flags.aligned):
-        return np.empty(shape, dtype)
+        return empty(shape, dtype)
     for array in inputs:
         if array is not None and np.may_share_memory(out, array):
-            return np.empty(shape, dtype)
+            return empty(shape, dtype)
     return out if type(out) is np.ndarray else out.view(np.ndarray)
 
 

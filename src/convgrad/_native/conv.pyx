@@ -9,9 +9,12 @@ from libc.string cimport memset
 
 from .kernels cimport (
     CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_conv_correlate, CG_KERNEL_conv_grad_weight, cg_axis,
-    cg_channel_sum_args, cg_conv_args, cg_conv_grad_weight_args, cg_phase, cg_strides,
+    cg_channel_sum_args, cg_conv_args, cg_conv_grad_weight_args, cg_phase, cg_strides, cg_winograd_args,
 )
 from .runtime cimport execute
+from . cimport winograd
+
+from ..precision import is_strict
 
 ctypedef fused real:
     float
@@ -83,13 +86,44 @@ def backward_axis(size, kernel, stride, dilation, before):
     return Axis(phases, 1, stride)
 
 
+def winograd_is_faster(shape, bint is_float32):
+    """The rule of algorithm="auto", from the shape of one sample alone: Winograd for float32 where the products outweigh the transforms.
+
+    docs/performance.md has the measurements behind it.
+    """
+    return (
+        is_float32 and can_use_winograd(shape) and min(shape.in_channels, shape.out_channels) >= 8
+        and max(shape.in_channels, shape.out_channels) >= 16 and shape.out_height * shape.out_width >= 16
+    )
+
+
+def can_use_winograd(shape):
+    """Whether Winograd's algorithm computes this convolution: one group, 3x3, stride 1, no dilation."""
+    return shape.kernel == (3, 3) and shape.stride == (1, 1) and shape.dilation == (1, 1) and shape.groups == 1
+
+
+cdef enum:
+    FORWARD
+    GRAD_INPUT
+    GRAD_WEIGHT
+
+
 cdef class Plan:
-    """Both axes of a convolution or of its gradient by the input, and the same with all rows laid end to end."""
+    """What one direction of a convolution needs for every call of its shape: the algorithm; for the direct one both axes,
+    and the same with all rows laid end to end."""
 
     cdef readonly Axis rows, cols, one_row, all_cols
+    cdef bint winograd, channels_last
 
-    def __init__(self, shape, bint backward):
+    def __init__(self, shape, int direction, bint is_float32):
         cdef int i
+        cdef bint backward = direction == GRAD_INPUT
+        self.channels_last = shape.layout == "NHWC"
+        self.winograd = shape.algorithm == "winograd" or (
+            shape.algorithm == "auto" and winograd_is_faster(shape, is_float32)
+        )
+        if direction == GRAD_WEIGHT or self.winograd:
+            return
         axes = []
         for i in range(2):
             size = (shape.height, shape.width)[i] if backward else (shape.out_height, shape.out_width)[i]
@@ -115,23 +149,29 @@ cdef cg_strides strides_of(const real[:, :, :, :] view, bint channels_last) noex
     return at
 
 
+cdef Plan plan_of(shape, int direction, bint is_float32):
+    key = direction * 2 + is_float32
+    plan = shape.plans.get(key)
+    return plan if plan is not None else shape.plans.setdefault(key, Plan(shape, direction, is_float32))
+
+
 cdef int correlate(
-    real tag, shape, bint backward, x, weight, bias, int activation, double parameter, out
+    real tag, shape, int direction, x, weight, bias, int activation, double parameter, out
 ) except -1:
     """y = activation(bias + sum of weight * x) over the classes of output positions of `shape`, forward or backward."""
     cdef const real[:, :, :, :] x_view = x
     cdef const real[:, :, :, :] w_view = weight
     cdef real[:, :, :, ::1] y_view = out
     cdef const real[::1] bias_view
-    cdef bint channels_last = shape.layout == "NHWC"
-    cdef Plan plan = shape.plans.get(backward)
+    cdef bint backward = direction == GRAD_INPUT
+    cdef Plan plan = plan_of(shape, direction, real is float)
+    cdef bint channels_last = plan.channels_last
     cdef cg_conv_args args
+    cdef cg_winograd_args wino
     cdef cg_strides at
     cdef ptrdiff_t size = sizeof(real), C, K
     if x_view.shape[0] == 0:
         return 0
-    if plan is None:
-        plan = shape.plans.setdefault(backward, Plan(shape, backward))
     memset(&args, 0, sizeof(args))
     args.x = &x_view[0, 0, 0, 0]
     args.weight = &w_view[0, 0, 0, 0]
@@ -158,6 +198,23 @@ cdef int correlate(
         args.w_k, args.w_c = w_view.strides[0] // size, w_view.strides[1] // size
     args.w_r = w_view.strides[2] // size
     args.w_s = w_view.strides[3] // size
+    args.activation = activation
+    args.parameter = parameter
+    if plan.winograd:
+        memset(&wino, 0, sizeof(wino))
+        wino.x, wino.weight, wino.bias, wino.y = args.x, args.weight, args.bias, args.y
+        wino.x_at, wino.y_at = args.x_at, args.y_at
+        wino.N, wino.C, wino.K, wino.H, wino.W = args.N, args.C, args.K, args.H, args.W
+        wino.OH = y_view.shape[1 if channels_last else 2]
+        wino.OW = y_view.shape[2 if channels_last else 3]
+        (wino.first_h, _), (wino.first_w, _) = shape.padding
+        wino.first_h = wino.first_h - 2 if backward else -wino.first_h
+        wino.first_w = wino.first_w - 2 if backward else -wino.first_w
+        wino.w_k, wino.w_c, wino.w_r, wino.w_s = args.w_k, args.w_c, args.w_r, args.w_s
+        wino.flip = backward
+        wino.m = 2 if is_strict() else 4
+        wino.activation, wino.parameter = activation, parameter
+        return winograd.correlate(&wino, CG_F32 if real is float else CG_F64)
     at = args.x_at
     if plan.one_row is not None and (args.H == 1 or at.stride_h == args.W * at.stride_w):
         args.W *= args.H
@@ -167,33 +224,33 @@ cdef int correlate(
     else:
         args.rows = plan.rows.axis
         args.cols = plan.cols.axis
-    args.activation = activation
-    args.parameter = parameter
     return execute(CG_KERNEL_conv_correlate, CG_F32 if real is float else CG_F64, &args)
 
 
 def forward(shape, x, weight, bias, int activation, double parameter, out):
     """Write activation(conv(x, weight) + bias) to `out`."""
     if out.itemsize == 4:
-        correlate[float](0, shape, False, x, weight, bias, activation, parameter, out)
+        correlate[float](0, shape, FORWARD, x, weight, bias, activation, parameter, out)
     else:
-        correlate[double](0, shape, False, x, weight, bias, activation, parameter, out)
+        correlate[double](0, shape, FORWARD, x, weight, bias, activation, parameter, out)
 
 
 def grad_input(shape, grad_output, weight, bias, int activation, double parameter, out):
     """Write the gradient by the input, plus bias and through the activation for a transposed convolution, to `out`."""
     if out.itemsize == 4:
-        correlate[float](0, shape, True, grad_output, weight, bias, activation, parameter, out)
+        correlate[float](0, shape, GRAD_INPUT, grad_output, weight, bias, activation, parameter, out)
     else:
-        correlate[double](0, shape, True, grad_output, weight, bias, activation, parameter, out)
+        correlate[double](0, shape, GRAD_INPUT, grad_output, weight, bias, activation, parameter, out)
 
 
 cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
     cdef const real[:, :, :, :] g_view = grad_output
     cdef const real[:, :, :, :] x_view = x
     cdef real[:, :, :, ::1] out_view = out
-    cdef bint channels_last = shape.layout == "NHWC"
+    cdef Plan plan = plan_of(shape, GRAD_WEIGHT, real is float)
+    cdef bint channels_last = plan.channels_last
     cdef cg_conv_grad_weight_args args
+    cdef cg_winograd_args wino
     cdef cg_strides at
     if x_view.shape[0] == 0:
         return 0
@@ -213,6 +270,17 @@ cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
     args.W = x_view.shape[2 if channels_last else 3]
     args.OH = g_view.shape[1 if channels_last else 2]
     args.OW = g_view.shape[2 if channels_last else 3]
+    if plan.winograd:
+        memset(&wino, 0, sizeof(wino))
+        wino.x, wino.grad_output, wino.y = args.x, args.grad_output, args.grad_weight
+        wino.x_at, wino.y_at = args.x_at, args.g_at
+        wino.N, wino.C, wino.K, wino.H, wino.W, wino.OH, wino.OW = (
+            args.N, args.C, args.K, args.H, args.W, args.OH, args.OW
+        )
+        (wino.first_h, _), (wino.first_w, _) = shape.padding
+        wino.first_h, wino.first_w = -wino.first_h, -wino.first_w
+        wino.m = 2 if is_strict() else 4
+        return winograd.grad_weight(&wino, CG_F32 if real is float else CG_F64)
     args.stride_h, args.stride_w = shape.stride
     args.dilation_h, args.dilation_w = shape.dilation
     args.top, args.left = shape.padding[0][0], shape.padding[1][0]

@@ -23,6 +23,13 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_channel_sum
         CG_KERNEL_conv_correlate
         CG_KERNEL_conv_grad_weight
+        CG_KERNEL_winograd_weights
+        CG_KERNEL_winograd_fused
+        CG_KERNEL_winograd_input
+        CG_KERNEL_winograd_multiply
+        CG_KERNEL_winograd_grad_output
+        CG_KERNEL_winograd_grad_products
+        CG_KERNEL_winograd_grad_weight
         CG_N_KERNELS
 
     ctypedef struct cg_table:
@@ -68,6 +75,24 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t w_group, w_k, w_c, w_r, w_s, R, S
         int activation
         double parameter
+
+    ctypedef struct cg_winograd_args:
+        cg_task task
+        const void *x
+        const void *weight
+        const void *bias
+        void *y
+        const void *grad_output
+        void *u
+        void *v
+        void *g
+        void *du
+        ptrdiff_t N, C, K, H, W, OH, OW, first_h, first_w
+        cg_strides x_at, y_at
+        ptrdiff_t w_k, w_c, w_r, w_s
+        int flip, m, add, activation
+        double parameter
+        ptrdiff_t row0, row1, k0, k1
 
     ctypedef struct cg_conv_grad_weight_args:
         cg_task task

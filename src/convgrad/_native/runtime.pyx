@@ -8,8 +8,8 @@ import os
 
 from cython.parallel cimport prange
 from libc.stdint cimport uintptr_t
-from libc.stdlib cimport free, malloc
 
+from .memory cimport give, take
 from .kernels cimport (
     CG_F32, CG_F64, CG_N_DTYPES, CG_N_ISAS, CG_N_KERNELS, cg_isa_available, cg_isa_names, cg_isa_table, cg_run_fn,
     cg_table, cg_task,
@@ -140,73 +140,6 @@ cdef double THREADS_FROM = 400_000
 cdef double NOGIL_FROM = 20_000
 
 
-# ---------------------------------------------------------------- scratch
-
-# A few recycled blocks, under the GIL: fresh memory costs more than most calls.
-cdef enum:
-    N_CACHED = 8
-cdef void *cached_block[N_CACHED]
-cdef size_t cached_bytes[N_CACHED]
-cdef size_t CACHE_LIMIT = 64 << 20
-
-
-cdef void *take_scratch(size_t size, size_t *capacity) except NULL:
-    cdef int i, best = -1
-    cdef void *block
-    for i in range(N_CACHED):
-        if cached_block[i] != NULL and cached_bytes[i] >= size and (best < 0 or cached_bytes[i] < cached_bytes[best]):
-            best = i
-    if best >= 0:
-        block = cached_block[best]
-        capacity[0] = cached_bytes[best]
-        cached_block[best] = NULL
-        return block
-    block = malloc(size)
-    if block == NULL:
-        raise MemoryError(f"convgrad: no memory for {size} bytes of scratch")
-    capacity[0] = size
-    return block
-
-
-cdef void give_scratch(void *block, size_t capacity) noexcept:
-    cdef int i, slot = -1
-    cdef size_t total = capacity
-    for i in range(N_CACHED):
-        if cached_block[i] == NULL:
-            slot = i
-        else:
-            total += cached_bytes[i]
-    if slot < 0 or total > CACHE_LIMIT:  # make room: drop the smallest block, or this one if it is no larger
-        slot = -1
-        for i in range(N_CACHED):
-            if cached_block[i] != NULL and (slot < 0 or cached_bytes[i] < cached_bytes[slot]):
-                slot = i
-        if slot < 0 or cached_bytes[slot] >= capacity or total - cached_bytes[slot] > CACHE_LIMIT:
-            free(block)
-            return
-        free(cached_block[slot])
-    cached_block[slot] = block
-    cached_bytes[slot] = capacity
-
-
-def scratch_cache_bytes():
-    """Bytes of scratch memory kept for the next call."""
-    cdef size_t total = 0
-    cdef int i
-    for i in range(N_CACHED):
-        if cached_block[i] != NULL:
-            total += cached_bytes[i]
-    return total
-
-
-def empty_scratch_cache():
-    """Give the kept scratch memory back to the system."""
-    cdef int i
-    for i in range(N_CACHED):
-        free(cached_block[i])
-        cached_block[i] = NULL
-
-
 # ---------------------------------------------------------------- the one parallel loop
 
 cdef void run_parallel(
@@ -223,7 +156,7 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
     cdef cg_run_fn *run = table.kernel[kernel].run
     cdef cg_task *task = <cg_task *>args
     cdef int n_threads = 1
-    cdef size_t stride, capacity = 0
+    cdef size_t stride
     cdef void *block = NULL
     cdef char *scratch = NULL
     cdef bint with_gil
@@ -237,8 +170,10 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
     # Threads' scratch begins at different offsets in a page, so that they do not share cache sets.
     stride = (task.scratch_bytes + 63) // 64 * 64 + 192
     if task.scratch_bytes:
-        block = take_scratch(stride * n_threads + 64, &capacity)
-        scratch = <char *>((<uintptr_t>block + 63) // 64 * 64)
+        block = take(stride * n_threads)
+        if block == NULL:
+            raise MemoryError(f"convgrad: no memory for {stride * n_threads} bytes of scratch")
+        scratch = <char *>block
     with_gil = task.work < NOGIL_FROM
     if with_gil:
         run(args, 0, task.n_blocks, scratch)
@@ -249,5 +184,5 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
             else:
                 run_parallel(run, args, task.n_blocks, scratch, stride, n_threads)
     if block != NULL:
-        give_scratch(block, capacity)
+        give(block)
     return 0

@@ -1,0 +1,432 @@
+/* 3x3 convolution, stride 1, by F(m x m, 3x3): forward and gradient by the input (the same with the kernel rotated).
+ *
+ * The output is cut into tiles of m x m; a = m + 2, and for each of the a * a points p the transformed inputs of T tiles times the
+ * transformed weights is a small matrix product:  M[p] (T x K) = V[p] (T x C) * U[p] (C x K).  Tiles are numbered along tile rows, tile rows
+ * over all samples. Layouts, the stride between points padded by one vector so that points do not share cache sets:
+ *   u[p][k / width][c][width]      width = the vectors of a tile of tile_broadcast, zeros beyond K
+ *   v[p][c / width][tile][width]   zeros beyond C
+ *   m[p][tile][width]
+ * Few channels: `winograd_weights` fills u once, `winograd_fused` takes a block of tiles through all steps inside L2.
+ * Many channels: `winograd_input` fills v for all tiles, `winograd_multiply` takes ranges of k and transforms their weights a chunk of c
+ * at a time, so u is never written to memory.
+ *
+ * Sums over c start from zero every WINOGRAD_CHAIN channels: shorter chains round less. Nothing depends on which tiles share a block.
+ */
+#define WINOGRAD_CHAIN 64
+#define WINOGRAD_CHUNK MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH) /* channels of weights transformed at a time */
+#define WINOGRAD_V_BYTES (768 << 10)
+#define WINOGRAD_WIDTH (TILE_CHANNELS_MAX * LANES)
+#define WINOGRAD_POINTS (a->m == 4 ? 36 : 16)
+
+/* ------------------------------------------------------------------ moving tiles */
+
+/* First channel and width of the block of channels that c belongs to: full tiles, then what channel_vectors takes of the rest. */
+INLINE ptrdiff_t channel_block(ptrdiff_t C, ptrdiff_t c, ptrdiff_t *width) {
+    ptrdiff_t first = c / WINOGRAD_WIDTH * WINOGRAD_WIDTH;
+    while (first + (*width = channel_vectors(C - first) * LANES) <= c)
+        first += *width;
+    return first;
+}
+
+/* Rows x cols of an image from (h0, w0) on, zeros outside, as [row][col][LANES] with channels c0 .. c0+LANES-1 in the lanes. */
+static void stage_lanes(REAL *to, ptrdiff_t rows, ptrdiff_t cols, const REAL *x, const cg_strides *at, ptrdiff_t n_channels, ptrdiff_t H,
+                        ptrdiff_t W, ptrdiff_t h0, ptrdiff_t w0) {
+    ptrdiff_t j0 = w0 >= 0 ? 0 : MIN(cols, -w0), j1 = MAX(j0, MIN(cols, W - w0));
+    ptrdiff_t i0 = h0 >= 0 ? 0 : MIN(rows, -h0), i1 = MAX(i0, MIN(rows, H - h0));
+    fill_run(to, 0, i0 * cols * LANES);
+    fill_run(to + i1 * cols * LANES, 0, (rows - i1) * cols * LANES);
+    for (ptrdiff_t i = i0; i < i1; i++) {
+        for (ptrdiff_t j = 0; j < j0; j++)
+            v_store(to + (i * cols + j) * LANES, v_zero());
+        for (ptrdiff_t j = j1; j < cols; j++)
+            v_store(to + (i * cols + j) * LANES, v_zero());
+    }
+    if (i0 == i1 || j0 == j1)
+        return;
+    const REAL *from = x + (h0 + i0) * at->stride_h + (w0 + j0) * at->stride_w;
+    ptrdiff_t n = j1 - j0, pixels = (i1 - i0) * n;
+    if (at->stride_w == 1 && at->stride_h == n && n_channels == LANES && pixels >= LANES) {
+        /* Whole rows that follow each other: one run of pixels, transposed LANES at a time across row ends, the last ones overlapping. */
+        ptrdiff_t i = i0, j = j0;
+        for (ptrdiff_t p = 0; p < pixels;) {
+            vec v[LANES];
+            UNROLL for (int c = 0; c < LANES; c++) v[c] = v_load(from + p + c * at->stride_c);
+            v_transpose(v);
+            if (j + LANES <= j1) {
+                UNROLL for (int q = 0; q < LANES; q++) v_store(to + (i * cols + j + q) * LANES, v[q]);
+                j += LANES;
+                if (j == j1)
+                    j = j0, i++;
+            } else
+                for (int q = 0; q < LANES; q++) {
+                    v_store(to + (i * cols + j) * LANES, v[q]);
+                    if (++j == j1)
+                        j = j0, i++;
+                }
+            p += LANES;
+            if (p < pixels && p + LANES > pixels) {
+                p = pixels - LANES;
+                i = i0 + p / n;
+                j = j0 + p % n;
+            }
+        }
+        return;
+    }
+    for (ptrdiff_t i = i0; i < i1; i++, from += at->stride_h) {
+        REAL *row = to + (i * cols + j0) * LANES;
+        if (at->stride_c == 1)
+            for (ptrdiff_t j = 0; j < n; j++)
+                v_store(row + j * LANES, n_channels == LANES ? v_load(from + j * at->stride_w) : v_load_n(from + j * at->stride_w, n_channels));
+        else if (at->stride_w == 1)
+            transpose_block(row, LANES, from, at->stride_c, n_channels, n, 1);
+        else
+            for (ptrdiff_t j = 0; j < n; j++)
+                for (int c = 0; c < LANES; c++)
+                    row[j * LANES + c] = c < n_channels ? from[c * at->stride_c + j * at->stride_w] : 0;
+    }
+}
+
+/* a x a staged pixels -> a * a points. */
+INLINE void input_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *v, ptrdiff_t point) {
+    const int a = m + 2;
+    vec t[36], o[6];
+    UNROLL for (int j = 0; j < a; j++) { /* BT d, column by column */
+        vec d[6];
+        UNROLL for (int i = 0; i < a; i++) d[i] = v_load(stage + (i * cols + j) * LANES);
+        winograd_bt(m, d, 1, t + j, a);
+    }
+    UNROLL for (int i = 0; i < a; i++) { /* (BT d) B, row by row */
+        winograd_bt(m, t + i * a, 1, o, 1);
+        UNROLL for (int j = 0; j < a; j++) v_store(v + (i * a + j) * point, o[j]);
+    }
+}
+
+/* m x m staged gradients -> a * a points: A z AT. */
+INLINE void gradient_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *g, ptrdiff_t point) {
+    const int a = m + 2;
+    vec t[24], o[6];
+    UNROLL for (int j = 0; j < m; j++) {
+        vec z[4];
+        UNROLL for (int i = 0; i < m; i++) z[i] = v_load(stage + (i * cols + j) * LANES);
+        winograd_a(m, z, 1, t + j, m);
+    }
+    UNROLL for (int i = 0; i < a; i++) {
+        winograd_a(m, t + i * m, 1, o, 1);
+        UNROLL for (int j = 0; j < a; j++) v_store(g + (i * a + j) * point, o[j]);
+    }
+}
+
+/* a * a points -> m x m outputs: AT p A. */
+INLINE void output_tile(const int m, const REAL *p, ptrdiff_t point, vec bias, vec *y) {
+    const int a = m + 2;
+    vec t[24];
+    UNROLL for (int j = 0; j < a; j++) {
+        vec c[6];
+        UNROLL for (int i = 0; i < a; i++) c[i] = v_load(p + (i * a + j) * point);
+        winograd_at(m, c, 1, t + j, a);
+    }
+    UNROLL for (int i = 0; i < m; i++) {
+        winograd_at(m, t + i * a, 1, y + i * m, 1);
+        UNROLL for (int j = 0; j < m; j++) y[i * m + j] += bias;
+    }
+}
+
+/* 3x3 weights of LANES channels k -> a * a points. */
+INLINE void weight_tile(const int m, const vec *w, REAL *u, ptrdiff_t point) {
+    const int a = m + 2;
+    vec t[18], o[6];
+    UNROLL for (int s = 0; s < 3; s++) winograd_g(m, w + s, 3, t + s, 3);
+    UNROLL for (int i = 0; i < a; i++) {
+        winograd_g(m, t + i * 3, 1, o, 1);
+        UNROLL for (int j = 0; j < a; j++) v_store(u + (i * a + j) * point, o[j]);
+    }
+}
+
+/* ------------------------------------------------------------------ steps */
+
+static void winograd_geometry(cg_winograd_args *a) {
+    a->tile_rows = ceil_div(a->OH, a->m);
+    a->tile_cols = ceil_div(a->OW, a->m);
+    if (a->row1 == 0)
+        a->row1 = a->N * a->tile_rows;
+    if (a->k1 == 0)
+        a->k1 = a->K;
+}
+
+/* Points of input channels c0 .. c0+LANES-1 for tile rows row0 .. row1-1 (over samples), tile columns col0 .. col1-1. The block of channels
+ * is laid out for `tiles` tiles, of which these are the ones from `first` on. */
+static void transform_input(const cg_winograd_args *a, ptrdiff_t c0, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t col0, ptrdiff_t col1,
+                            ptrdiff_t tiles, ptrdiff_t first, REAL *v, ptrdiff_t point, REAL *stage) {
+    const int m = a->m;
+    ptrdiff_t cols = (col1 - col0) * m + 2, width, block = channel_block(a->C, c0, &width);
+    v += block * tiles + first * width + (c0 - block);
+    for (ptrdiff_t row = row0, n; row < row1; row += n) {
+        /* a strip of tile rows of one sample that keeps the stage in L1 */
+        ptrdiff_t sample = row / a->tile_rows, i = row % a->tile_rows;
+        n = MIN(row1 - row, MIN(a->tile_rows - i, MAX(1, (24 << 10) / (ptrdiff_t)(cols * m * LANES * sizeof(REAL)))));
+        const REAL *x = (const REAL *)a->x + sample * a->x_at.stride_n + c0 * a->x_at.stride_c;
+        stage_lanes(stage, n * m + 2, cols, x, &a->x_at, MIN(LANES, a->C - c0), a->H, a->W, i * m + a->first_h, col0 * m + a->first_w);
+        for (ptrdiff_t r = 0; r < n; r++)
+            for (ptrdiff_t j = 0; j < col1 - col0; j++, v += width) {
+                const REAL *from = stage + (r * m * cols + j * m) * LANES;
+                if (m == 4)
+                    input_tile(4, from, cols, v, point);
+                else
+                    input_tile(2, from, cols, v, point);
+            }
+    }
+}
+
+INLINE size_t input_stage_bytes(const cg_winograd_args *a, ptrdiff_t tile_cols) {
+    ptrdiff_t cols = tile_cols * a->m + 2, strip = MAX(1, (24 << 10) / (ptrdiff_t)(cols * a->m * LANES * sizeof(REAL)));
+    /* the outputs of a strip may take a little more than its inputs */
+    return round_up(MAX((ptrdiff_t)(24 << 10), (MIN(strip, a->tile_rows) * a->m + 2) * cols * LANES * (ptrdiff_t)sizeof(REAL)), 64);
+}
+
+/* Points of the weights of channels k0 .. k0+n-1 and c0 .. c1-1 as u[p][c][width]. */
+static void transform_weights(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, ptrdiff_t c0, ptrdiff_t c1, REAL *u,
+                              ptrdiff_t point) {
+    REAL taps[9 * 4 * LANES];
+    int square = a->w_s == 1 && a->w_r == 3;
+    for (ptrdiff_t kv = 0; kv < width; kv += LANES) {
+        ptrdiff_t lanes = MAX(0, MIN(LANES, n - kv));
+        for (ptrdiff_t c = c0; c < c1; c++) {
+            const REAL *w = (const REAL *)a->weight + (k0 + kv) * a->w_k + c * a->w_c;
+            vec g[9];
+            if (lanes == 0)
+                UNROLL for (int i = 0; i < 9; i++) g[i] = v_zero();
+            else if (square && a->w_c == 9) { /* four channels c at once: fewer partial vectors */
+                ptrdiff_t in_four = (c - c0) % 4;
+                if (in_four == 0)
+                    transpose_block(taps, LANES, w, a->w_k, lanes, 9 * MIN(4, c1 - c), 1);
+                UNROLL for (int i = 0; i < 9; i++) g[i] = v_load(taps + (in_four * 9 + i) * LANES);
+            } else {
+                if (square)
+                    transpose_block(taps, LANES, w, a->w_k, lanes, 9, 1);
+                else
+                    for (int i = 0; i < 9; i++)
+                        for (int k = 0; k < LANES; k++)
+                            taps[i * LANES + k] = k < lanes ? w[k * a->w_k + i / 3 * a->w_r + i % 3 * a->w_s] : 0;
+                UNROLL for (int i = 0; i < 9; i++) g[i] = v_load(taps + i * LANES);
+            }
+            if (a->flip)
+                UNROLL for (int i = 0; i < 4; i++) {
+                    vec swap = g[i];
+                    g[i] = g[8 - i];
+                    g[8 - i] = swap;
+                }
+            REAL *to = u + (c - c0) * width + kv;
+            if (a->m == 4)
+                weight_tile(4, g, to, point);
+            else
+                weight_tile(2, g, to, point);
+        }
+    }
+}
+
+/* m[p] += v[p] * u[p] for `tiles` tiles and the channels c0 .. c0+channels-1. */
+static void multiply_points(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_t c0, ptrdiff_t channels, const REAL *v, ptrdiff_t point_v,
+                            const REAL *u, ptrdiff_t point_u, ptrdiff_t width, REAL *m, ptrdiff_t point_m) {
+    broadcast_tile tile = broadcast_tile_for((int)(width / LANES), tiles);
+    int32_t offset[MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH)];
+    for (ptrdiff_t c = c0, n; c < c0 + channels; c += n, u += n * width) {
+        ptrdiff_t step;
+        channel_block(a->C, c, &step);
+        n = MIN(step, a->C - c);
+        while (step == WINOGRAD_WIDTH && n + WINOGRAD_WIDTH <= MIN(WINOGRAD_CHAIN, c0 + channels - c))
+            n += WINOGRAD_WIDTH; /* several full blocks in one chain */
+        for (int i = 0; i < n; i++)
+            offset[i] = (int32_t)(i / WINOGRAD_WIDTH * WINOGRAD_WIDTH * tiles + i % WINOGRAD_WIDTH);
+        for (int p = 0; p < WINOGRAD_POINTS; p++)
+            for (ptrdiff_t t = 0; t < tiles; t += tile.pixels) {
+                const REAL *x[14];
+                for (int q = 0; q < tile.pixels; q++) /* the last tile repeats its last row; those results are not read */
+                    x[q] = v + c * tiles + p * point_v + MIN(t + q, tiles - 1) * step;
+                tile.fn(u + p * point_u, x, offset, n, zeros, c > 0, m + p * point_m + t * width, width);
+            }
+    }
+}
+
+/* Tiles of one block -> y, with bias and activation, for `width` channels from k0 on. */
+static void transform_output(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t width, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t col0,
+                             ptrdiff_t col1, const REAL *m, ptrdiff_t point, REAL *stage) {
+    const int size = a->m;
+    const cg_strides at = a->y_at;
+    ptrdiff_t w0 = col0 * size, cols = MIN(a->OW, col1 * size) - w0, k1 = MIN(a->K, k0 + width);
+    for (ptrdiff_t k = k0; k < k1; k += LANES) {
+        ptrdiff_t lanes = MIN(LANES, k1 - k), tile = 0, n;
+        vec bias = v_zero();
+        if (a->bias)
+            bias = lanes == LANES ? v_load((const REAL *)a->bias + k) : v_load_n((const REAL *)a->bias + k, lanes);
+        for (ptrdiff_t row = row0; row < row1; row += n) {
+            ptrdiff_t sample = row / a->tile_rows, i = row % a->tile_rows, h0 = i * size;
+            n = MIN(row1 - row, MIN(a->tile_rows - i, MAX(1, (24 << 10) / (ptrdiff_t)(cols * size * LANES * sizeof(REAL)))));
+            ptrdiff_t rows = MIN(a->OH, (i + n) * size) - h0;
+            for (ptrdiff_t r = 0; r < n; r++)
+                for (ptrdiff_t j = 0; j < col1 - col0; j++, tile++) {
+                    vec y[16];
+                    const REAL *from = m + tile * width + (k - k0);
+                    if (size == 4)
+                        output_tile(4, from, point, bias, y);
+                    else
+                        output_tile(2, from, point, bias, y);
+                    ptrdiff_t most_i = MIN(size, rows - r * size), most_j = MIN(size, cols - j * size);
+                    REAL *to = stage + (r * size * cols + j * size) * LANES;
+                    if (LIKELY(size == 4 && most_i == 4 && most_j == 4)) {
+                        UNROLL for (int q = 0; q < 16; q++) v_store(to + (q / 4 * cols + q % 4) * LANES, y[q]);
+                    } else
+                        for (ptrdiff_t p = 0; p < most_i; p++)
+                            for (ptrdiff_t q = 0; q < most_j; q++)
+                                v_store(to + (p * cols + q) * LANES, y[p * size + q]);
+                }
+            REAL *y = (REAL *)a->y + sample * at.stride_n + k * at.stride_c + h0 * at.stride_h + w0 * at.stride_w;
+            if (at.stride_w == 1 && (at.stride_h == cols || rows == 1)) {
+                transpose_block(y, at.stride_c, stage, LANES, rows * cols, lanes, 0);
+                for (ptrdiff_t q = 0; q < lanes && a->activation != CG_IDENTITY; q++)
+                    activate_run(a->activation, (REAL)a->parameter, y + q * at.stride_c, rows * cols);
+                continue;
+            }
+            for (ptrdiff_t p = 0; p < rows; p++, y += at.stride_h) {
+                REAL *from = stage + p * cols * LANES;
+                if (at.stride_w == 1) {
+                    transpose_block(y, at.stride_c, from, LANES, cols, lanes, 0);
+                    for (ptrdiff_t q = 0; q < lanes && a->activation != CG_IDENTITY; q++)
+                        activate_run(a->activation, (REAL)a->parameter, y + q * at.stride_c, cols);
+                } else {
+                    activate_run(a->activation, (REAL)a->parameter, from, cols * LANES);
+                    for (ptrdiff_t q = 0; q < cols; q++)
+                        for (ptrdiff_t c = 0; c < lanes; c++)
+                            y[q * at.stride_w + c * at.stride_c] = from[q * LANES + c];
+                }
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ few channels: u in memory, blocks of tiles */
+
+INLINE ptrdiff_t winograd_point_u(const cg_winograd_args *a) {
+    return round_up(a->K, WINOGRAD_WIDTH) * a->C + LANES;
+}
+
+KERNEL_PLAN(winograd_weights) {
+    cg_winograd_args *a = args_;
+    a->point_u = winograd_point_u(a);
+    a->task.n_blocks = ceil_div(a->K, WINOGRAD_WIDTH) * ceil_div(a->C, WINOGRAD_CHUNK);
+    a->task.scratch_bytes = 0;
+    a->task.work = 10.0 * a->K * a->C * WINOGRAD_POINTS;
+}
+
+KERNEL_RUN(winograd_weights) {
+    (void)scratch_;
+    const cg_winograd_args *a = args_;
+    ptrdiff_t n_chunks = ceil_div(a->C, WINOGRAD_CHUNK);
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t k0 = block / n_chunks * WINOGRAD_WIDTH, c0 = block % n_chunks * WINOGRAD_CHUNK;
+        ptrdiff_t width = channel_vectors(a->K - k0) * LANES;
+        for (ptrdiff_t k = k0; k < MIN(a->K, k0 + WINOGRAD_WIDTH); k += width) {
+            width = channel_vectors(a->K - k) * LANES;
+            transform_weights(a, k, MIN(width, a->K - k), width, c0, MIN(a->C, c0 + WINOGRAD_CHUNK),
+                              (REAL *)a->u + k * a->C + c0 * width, a->point_u);
+        }
+    }
+}
+
+KERNEL_PLAN(winograd_fused) {
+    cg_winograd_args *a = args_;
+    winograd_geometry(a);
+    ptrdiff_t channels = round_up(a->C, LANES);
+    /* tiles whose points fit, a multiple of whole tile rows near a multiple of the microkernel's rows */
+    ptrdiff_t tiles = WINOGRAD_V_BYTES / (channels * WINOGRAD_POINTS * (ptrdiff_t)sizeof(REAL));
+    tiles = MAX(TILE_PIXELS_4, MIN(tiles, 56));
+    a->n_col_blocks = ceil_div(a->tile_cols, tiles);
+    a->block_cols = ceil_div(a->tile_cols, a->n_col_blocks);
+    a->block_rows = MAX(1, tiles / a->block_cols);
+    a->block_tiles = a->block_rows * a->block_cols;
+    a->point_u = winograd_point_u(a);
+    a->point_v = channels * a->block_tiles + LANES;
+    a->point_m = (a->block_tiles + TILE_PIXELS_1) * WINOGRAD_WIDTH + LANES;
+    ptrdiff_t at = 0;
+    a->v_at = at, at += round_up(a->point_v * WINOGRAD_POINTS * sizeof(REAL), 64);
+    a->m_at = at, at += round_up(a->point_m * WINOGRAD_POINTS * sizeof(REAL), 64);
+    a->stage_at = at, at += input_stage_bytes(a, a->block_cols);
+    a->task.scratch_bytes = (size_t)at;
+    a->task.n_blocks = ceil_div(a->row1 - a->row0, a->block_rows) * a->n_col_blocks;
+    a->task.work = 2.0 * (a->row1 - a->row0) * a->tile_cols * WINOGRAD_POINTS * a->C * a->K;
+}
+
+KERNEL_RUN(winograd_fused) {
+    const cg_winograd_args *a = args_;
+    char *scratch = scratch_;
+    REAL *v = (REAL *)(scratch + a->v_at), *m = (REAL *)(scratch + a->m_at), *stage = (REAL *)(scratch + a->stage_at);
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t row0 = a->row0 + block / a->n_col_blocks * a->block_rows, row1 = MIN(a->row1, row0 + a->block_rows);
+        ptrdiff_t col0 = block % a->n_col_blocks * a->block_cols, col1 = MIN(a->tile_cols, col0 + a->block_cols);
+        ptrdiff_t tiles = (row1 - row0) * (col1 - col0);
+        for (ptrdiff_t c = 0; c < a->C; c += LANES)
+            transform_input(a, c, row0, row1, col0, col1, tiles, 0, v, a->point_v, stage);
+        for (ptrdiff_t k = 0, width; k < a->K; k += width) {
+            width = channel_vectors(a->K - k) * LANES;
+            multiply_points(a, tiles, 0, a->C, v, a->point_v, (const REAL *)a->u + k * a->C, a->point_u, width, m, a->point_m);
+            transform_output(a, k, width, row0, row1, col0, col1, m, a->point_m, stage);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ many channels: v in memory, ranges of k */
+
+KERNEL_PLAN(winograd_input) {
+    cg_winograd_args *a = args_;
+    winograd_geometry(a);
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
+    a->point_v = round_up(a->C, LANES) * tiles + LANES;
+    a->block_rows = MIN(a->row1 - a->row0, MAX(1, 64 / a->tile_cols));
+    a->task.n_blocks = ceil_div(a->row1 - a->row0, a->block_rows) * ceil_div(a->C, LANES);
+    a->task.scratch_bytes = input_stage_bytes(a, a->tile_cols);
+    a->task.work = 10.0 * tiles * a->C * WINOGRAD_POINTS;
+}
+
+KERNEL_RUN(winograd_input) {
+    const cg_winograd_args *a = args_;
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, n_rows = ceil_div(a->row1 - a->row0, a->block_rows);
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t c = block / n_rows * LANES, row = a->row0 + block % n_rows * a->block_rows;
+        transform_input(a, c, row, MIN(a->row1, row + a->block_rows), 0, a->tile_cols, tiles, (row - a->row0) * a->tile_cols, a->v,
+                        a->point_v, scratch_);
+    }
+}
+
+KERNEL_PLAN(winograd_multiply) {
+    cg_winograd_args *a = args_;
+    winograd_geometry(a);
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
+    a->point_v = round_up(a->C, LANES) * tiles + LANES;
+    a->point_u = WINOGRAD_CHUNK * WINOGRAD_WIDTH + LANES;
+    a->point_m = (tiles + TILE_PIXELS_1) * WINOGRAD_WIDTH + LANES;
+    ptrdiff_t at = 0;
+    a->u_at = at, at += round_up(a->point_u * WINOGRAD_POINTS * sizeof(REAL), 64);
+    a->m_at = at, at += round_up(a->point_m * WINOGRAD_POINTS * sizeof(REAL), 64);
+    a->stage_at = at, at += input_stage_bytes(a, a->tile_cols);
+    a->task.scratch_bytes = (size_t)at;
+    a->task.n_blocks = ceil_div(a->K, WINOGRAD_WIDTH);
+    a->task.work = 2.0 * tiles * WINOGRAD_POINTS * a->C * a->K;
+}
+
+KERNEL_RUN(winograd_multiply) {
+    const cg_winograd_args *a = args_;
+    char *scratch = scratch_;
+    REAL *u = (REAL *)(scratch + a->u_at), *m = (REAL *)(scratch + a->m_at), *stage = (REAL *)(scratch + a->stage_at);
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t k1 = MIN(a->K, (block + 1) * WINOGRAD_WIDTH);
+        for (ptrdiff_t k = block * WINOGRAD_WIDTH, width; k < k1; k += width) {
+            width = channel_vectors(k1 - k) * LANES;
+            for (ptrdiff_t c = 0; c < a->C; c += WINOGRAD_CHUNK) {
+                ptrdiff_t channels = MIN(WINOGRAD_CHUNK, a->C - c);
+                transform_weights(a, k, MIN(width, k1 - k), width, c, c + channels, u, a->point_u);
+                multiply_points(a, tiles, c, channels, a->v, a->point_v, u, a->point_u, width, m, a->point_m);
+            }
+            transform_output(a, k, width, a->row0, a->row1, 0, a->tile_cols, m, a->point_m, stage);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+/* Gradient of a 3x3 convolution, stride 1, by its weight, with Winograd's F(m x m, 3x3): the transpose of the forward algorithm.
+ *
+ *   grad_weight = GT [ sum over tiles of (A z AT) . (BT d B) ] G      d: input tile, z: tile of grad_output, . element by element
+ *
+ * For each of the (m + 2)^2 points the sum over tiles is a matrix product  du[p] (K x C) = g[p]^T (K x T) * v[p] (T x C). Layouts: v and g as v in
+ * conv_winograd.inc.h; du[p][k][round_up(C, LANES)]. The caller goes through the tile rows in ranges and adds up their products.
+ */
+#define GRADIENT_RUN 128 /* tiles of one chain of additions */
+
+INLINE ptrdiff_t winograd_point_g(const cg_winograd_args *a, ptrdiff_t tiles) {
+    return round_up(a->k1 - a->k0, LANES) * tiles + LANES;
+}
+
+INLINE ptrdiff_t winograd_point_du(const cg_winograd_args *a) {
+    return (a->k1 - a->k0 + TILE_PIXELS_1) * round_up(a->C, LANES) + LANES;
+}
+
+KERNEL_PLAN(winograd_grad_output) {
+    cg_winograd_args *a = args_;
+    winograd_geometry(a);
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
+    a->point_g = winograd_point_g(a, tiles);
+    a->block_rows = MIN(a->row1 - a->row0, MAX(1, 64 / a->tile_cols));
+    a->task.n_blocks = ceil_div(a->row1 - a->row0, a->block_rows) * ceil_div(a->k1 - a->k0, LANES);
+    a->task.scratch_bytes = input_stage_bytes(a, a->tile_cols);
+    a->task.work = 10.0 * tiles * (a->k1 - a->k0) * WINOGRAD_POINTS;
+}
+
+KERNEL_RUN(winograd_grad_output) {
+    const cg_winograd_args *a = args_;
+    const int m = a->m;
+    REAL *stage = scratch_;
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, n_rows = ceil_div(a->row1 - a->row0, a->block_rows), cols = a->tile_cols * m;
+    ptrdiff_t K = a->k1 - a->k0, most = MAX(1, (24 << 10) / (ptrdiff_t)(cols * m * LANES * sizeof(REAL)));
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t k = block / n_rows * LANES, row0 = a->row0 + block % n_rows * a->block_rows, row1 = MIN(a->row1, row0 + a->block_rows);
+        ptrdiff_t width, first = channel_block(K, k, &width);
+        REAL *g = (REAL *)a->g + first * tiles + (row0 - a->row0) * a->tile_cols * width + (k - first);
+        for (ptrdiff_t row = row0, n; row < row1; row += n) {
+            ptrdiff_t sample = row / a->tile_rows, i = row % a->tile_rows;
+            n = MIN(row1 - row, MIN(a->tile_rows - i, most));
+            const REAL *z = (const REAL *)a->grad_output + sample * a->y_at.stride_n + (a->k0 + k) * a->y_at.stride_c;
+            stage_lanes(stage, n * m, cols, z, &a->y_at, MIN(LANES, K - k), a->OH, a->OW, i * m, 0);
+            for (ptrdiff_t r = 0; r < n; r++)
+                for (ptrdiff_t j = 0; j < a->tile_cols; j++, g += width) {
+                    const REAL *from = stage + (r * m * cols + j * m) * LANES;
+                    if (m == 4)
+                        gradient_tile(4, from, cols, g, a->point_g);
+                    else
+                        gradient_tile(2, from, cols, g, a->point_g);
+                }
+        }
+    }
+}
+
+KERNEL_PLAN(winograd_grad_products) {
+    cg_winograd_args *a = args_;
+    winograd_geometry(a);
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
+    a->point_v = round_up(a->C, LANES) * tiles + LANES;
+    a->point_g = winograd_point_g(a, tiles);
+    a->point_u = winograd_point_du(a);
+    a->task.n_blocks = WINOGRAD_POINTS * ceil_div(a->C, WINOGRAD_WIDTH) * ceil_div(a->k1 - a->k0, WINOGRAD_WIDTH);
+    a->task.scratch_bytes = 0;
+    a->task.work = 2.0 * tiles * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
+}
+
+KERNEL_RUN(winograd_grad_products) {
+    (void)scratch_;
+    const cg_winograd_args *a = args_;
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, row = round_up(a->C, LANES), K = a->k1 - a->k0;
+    ptrdiff_t n_c = ceil_div(a->C, WINOGRAD_WIDTH), n_k = ceil_div(K, WINOGRAD_WIDTH);
+    int32_t offset[GRADIENT_RUN];
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t p = block / (n_c * n_k), c0 = block % n_c * WINOGRAD_WIDTH, c1 = MIN(a->C, c0 + WINOGRAD_WIDTH);
+        ptrdiff_t k0 = block / n_c % n_k * WINOGRAD_WIDTH, k1 = MIN(K, k0 + WINOGRAD_WIDTH);
+        const REAL *v = (const REAL *)a->v + p * a->point_v, *g = (const REAL *)a->g + p * a->point_g;
+        REAL *du = (REAL *)a->du + p * a->point_u;
+        for (ptrdiff_t c = c0, width; c < c1; c += width) {
+            width = channel_vectors(c1 - c) * LANES;
+            for (ptrdiff_t t0 = 0; t0 < tiles; t0 += GRADIENT_RUN) {
+                ptrdiff_t run = MIN(GRADIENT_RUN, tiles - t0);
+                for (ptrdiff_t k = k0, g_width; k < k1; k += g_width) {
+                    g_width = channel_vectors(k1 - k) * LANES;
+                    ptrdiff_t n = MIN(g_width, k1 - k);
+                    broadcast_tile tile = broadcast_tile_for((int)(width / LANES), n);
+                    for (ptrdiff_t t = 0; t < run; t++)
+                        offset[t] = (int32_t)(t * g_width);
+                    const REAL *from = g + k * tiles + t0 * g_width;
+                    for (ptrdiff_t q = 0; q < n; q += tile.pixels) {
+                        const REAL *x[14];
+                        for (int i = 0; i < tile.pixels; i++)
+                            x[i] = from + MIN(q + i, n - 1);
+                        if (q + tile.pixels <= n)
+                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, a->add || t0, du + (k + q) * row + c, row);
+                        else { /* rows beyond the block's last would be those of another thread: take the last tile aside */
+                            REAL side[14 * WINOGRAD_WIDTH];
+                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, 0, side, width);
+                            for (ptrdiff_t i = q; i < n; i++) {
+                                REAL *to = du + (k + i) * row + c;
+                                for (ptrdiff_t j = 0; j < width; j += LANES) {
+                                    vec sum = v_load(side + (i - q) * width + j);
+                                    v_store(to + j, a->add || t0 ? v_load(to + j) + sum : sum);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+KERNEL_PLAN(winograd_grad_weight) {
+    cg_winograd_args *a = args_;
+    winograd_geometry(a);
+    a->point_u = winograd_point_du(a);
+    a->task.n_blocks = a->k1 - a->k0;
+    a->task.scratch_bytes = 0;
+    a->task.work = 3.0 * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
+}
+
+KERNEL_RUN(winograd_grad_weight) {
+    (void)scratch_;
+    const cg_winograd_args *a = args_;
+    const int n = a->m + 2;
+    ptrdiff_t row = round_up(a->C, LANES);
+    for (ptrdiff_t k = begin; k < end; k++)
+        for (ptrdiff_t c = 0; c < a->C; c += LANES) {
+            const REAL *du = (const REAL *)a->du + k * row + c;
+            vec t[18], p[6], w[9];
+            REAL taps[9 * LANES];
+            for (int j = 0; j < n; j++) {
+                for (int i = 0; i < n; i++)
+                    p[i] = v_load(du + (i * n + j) * a->point_u);
+                if (n == 6)
+                    winograd_gt(4, p, 1, t + j, 6);
+                else
+                    winograd_gt(2, p, 1, t + j, 6);
+            }
+            for (int i = 0; i < 3; i++) {
+                if (n == 6)
+                    winograd_gt(4, t + i * 6, 1, w + i * 3, 1);
+                else
+                    winograd_gt(2, t + i * 6, 1, w + i * 3, 1);
+            }
+            for (int i = 0; i < 9; i++)
+                v_store(taps + i * LANES, w[i]);
+            transpose_block((REAL *)a->y + ((a->k0 + k) * a->C + c) * 9, 9, taps, LANES, 9, MIN(LANES, a->C - c), 0);
+        }
+}

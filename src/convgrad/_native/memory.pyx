@@ -1,0 +1,245 @@
+"""Recycled memory for results and scratch.
+
+Memory fresh from the system costs a page fault for every 4 KB, which can take as long as computing what goes there. Large arrays
+that the library returns, and its scratch, come from blocks that are kept when they are freed, up to a limit for the process.
+Arrays made here own their memory like any other (NEP 49): a block comes back when its array is freed, wherever that happens.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport uint8_t, uintptr_t
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(_WIN32)
+    #include <malloc.h>
+    #include <intrin.h>
+    static volatile long cg_pool_lock;
+    #define CG_LOCK() while (_InterlockedExchange(&cg_pool_lock, 1)) {}
+    #define CG_UNLOCK() _InterlockedExchange(&cg_pool_lock, 0)
+    static void *cg_system_alloc(size_t bytes) { return _aligned_malloc(bytes, 4096); }
+    #define cg_system_free _aligned_free
+    #else
+    static char cg_pool_lock;
+    #define CG_LOCK() while (__atomic_test_and_set(&cg_pool_lock, __ATOMIC_ACQUIRE)) {}
+    #define CG_UNLOCK() __atomic_clear(&cg_pool_lock, __ATOMIC_RELEASE)
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+    static void *cg_system_alloc(size_t bytes) {
+        void *block;
+        size_t huge = (size_t)2 << 20;
+        if (posix_memalign(&block, bytes >= huge ? huge : 4096, bytes))
+            return 0;
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        if (bytes >= huge)
+            madvise(block, bytes / huge * huge, MADV_HUGEPAGE);
+    #endif
+        return block;
+    }
+    #define cg_system_free free
+    #endif
+    """
+    void CG_LOCK() noexcept nogil
+    void CG_UNLOCK() noexcept nogil
+    void *cg_system_alloc(size_t) noexcept nogil
+    void cg_system_free(void *) noexcept nogil
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyDataMemAllocator:
+        void *ctx
+        void *(*malloc)(void *, size_t) noexcept nogil
+        void *(*calloc)(void *, size_t, size_t) noexcept nogil
+        void *(*realloc)(void *, void *, size_t) noexcept nogil
+        void (*free)(void *, void *, size_t) noexcept nogil
+
+    ctypedef struct PyDataMem_Handler:
+        char name[127]
+        uint8_t version
+        PyDataMemAllocator allocator
+
+    object PyDataMem_SetHandler(object)
+
+# A block begins with its capacity; what is handed out follows after HEADER bytes.
+cdef enum:
+    HEADER = 64
+    N_KEPT = 128
+
+cdef void *kept[N_KEPT]  # oldest first
+cdef int n_kept = 0
+cdef size_t kept_bytes = 0
+cdef size_t limit_bytes = <size_t>256 << 20
+cdef size_t n_system_blocks = 0
+
+cdef double SMALLEST = 65536  # bytes; smaller arrays are left to NumPy
+
+
+cdef inline size_t capacity_of(void *block) noexcept nogil:
+    return (<size_t *>block)[0]
+
+
+cdef size_t rounded(size_t size) noexcept nogil:
+    """Capacity to ask for: a few classes, so that blocks of nearly the same size serve each other."""
+    cdef size_t step = 4096
+    while step * 16 < size:
+        step *= 2
+    return (size + step - 1) // step * step
+
+
+cdef void *take(size_t size) noexcept nogil:
+    """`size` bytes, aligned to 64, or NULL."""
+    global n_kept, kept_bytes, n_system_blocks
+    cdef size_t wanted
+    cdef void *block = NULL
+    cdef int i, best = -1
+    if size > (<size_t>1 << 62):
+        return NULL
+    wanted = rounded(size + HEADER)
+    CG_LOCK()
+    for i in range(n_kept):
+        if wanted <= capacity_of(kept[i]) <= wanted + wanted // 2 and (
+            best < 0 or capacity_of(kept[i]) <= capacity_of(kept[best])
+        ):
+            best = i
+    if best >= 0:
+        block = kept[best]
+        kept_bytes -= capacity_of(block)
+        n_kept -= 1
+        for i in range(best, n_kept):
+            kept[i] = kept[i + 1]
+    else:
+        n_system_blocks += 1
+    CG_UNLOCK()
+    if block == NULL:
+        block = cg_system_alloc(wanted)
+        if block == NULL:
+            return NULL
+        (<size_t *>block)[0] = wanted
+    return <char *>block + HEADER
+
+
+cdef void give(void *data) noexcept nogil:
+    """Keep the memory for the next `take`, or free it, oldest first, where that would be more than the limit."""
+    global n_kept, kept_bytes
+    cdef void *block = <char *>data - HEADER
+    cdef void *dropped[N_KEPT + 1]
+    cdef int i, n_dropped = 0
+    cdef size_t capacity = capacity_of(block)
+    CG_LOCK()
+    while n_dropped < n_kept and (kept_bytes + capacity > limit_bytes or n_kept - n_dropped == N_KEPT):
+        dropped[n_dropped] = kept[n_dropped]
+        kept_bytes -= capacity_of(kept[n_dropped])
+        n_dropped += 1
+    n_kept -= n_dropped
+    if n_dropped:
+        for i in range(n_kept):
+            kept[i] = kept[i + n_dropped]
+    if kept_bytes + capacity > limit_bytes:
+        dropped[n_dropped] = block
+        n_dropped += 1
+    else:
+        kept[n_kept] = block
+        n_kept += 1
+        kept_bytes += capacity
+    CG_UNLOCK()
+    for i in range(n_dropped):
+        cg_system_free(dropped[i])
+
+
+cdef void *array_malloc(void *ctx, size_t size) noexcept nogil:
+    return take(size)
+
+
+cdef void *array_calloc(void *ctx, size_t count, size_t size) noexcept nogil:
+    cdef void *data
+    if size and count > (<size_t>1 << 62) // size:
+        return NULL
+    data = take(count * size)
+    if data != NULL:
+        memset(data, 0, count * size)
+    return data
+
+
+cdef void array_free(void *ctx, void *data, size_t size) noexcept nogil:
+    if data != NULL:
+        give(data)
+
+
+cdef void *array_realloc(void *ctx, void *data, size_t size) noexcept nogil:
+    cdef void *moved
+    cdef size_t held
+    if data == NULL:
+        return take(size)
+    held = capacity_of(<char *>data - HEADER) - HEADER
+    if size <= held:
+        return data
+    moved = take(size)
+    if moved != NULL:
+        memcpy(moved, data, held)
+        give(data)
+    return moved
+
+
+cdef PyDataMem_Handler handler
+memcpy(handler.name, <const char *>b"convgrad", 9)
+handler.version = 1
+handler.allocator.malloc = array_malloc
+handler.allocator.calloc = array_calloc
+handler.allocator.realloc = array_realloc
+handler.allocator.free = array_free
+cdef object handler_capsule = PyCapsule_New(&handler, b"mem_handler", NULL)
+
+
+def empty(tuple shape, cnp.dtype dtype):
+    """A C-contiguous array like np.empty's; a large one in recycled memory."""
+    cdef cnp.npy_intp dims[32]
+    cdef int i, ndim = len(shape)
+    cdef double size = dtype.itemsize
+    for i in range(ndim):
+        dims[i] = shape[i]
+        size *= dims[i]
+    if size < SMALLEST:
+        return cnp.PyArray_EMPTY(ndim, dims, dtype.type_num, 0)
+    before = PyDataMem_SetHandler(handler_capsule)
+    try:
+        return cnp.PyArray_EMPTY(ndim, dims, dtype.type_num, 0)
+    finally:
+        PyDataMem_SetHandler(before)
+
+
+def empty_cache():
+    """Give all memory kept for reuse back to the system."""
+    global n_kept, kept_bytes
+    cdef void *dropped[N_KEPT]
+    cdef int i, n
+    CG_LOCK()
+    n = n_kept
+    for i in range(n):
+        dropped[i] = kept[i]
+    n_kept = 0
+    kept_bytes = 0
+    CG_UNLOCK()
+    for i in range(n):
+        cg_system_free(dropped[i])
+
+
+def set_cache_limit(n_bytes):
+    """Keep at most `n_bytes` of freed memory for reuse in this process; 0 keeps none."""
+    global limit_bytes
+    if isinstance(n_bytes, bool) or not hasattr(n_bytes, "__index__"):
+        raise TypeError(f"set_cache_limit: n_bytes must be an integer, got {n_bytes!r}")
+    if n_bytes < 0:
+        raise ValueError(f"set_cache_limit: n_bytes must be at least 0, got {n_bytes}")
+    limit_bytes = min(n_bytes, 1 << 62)
+    if kept_bytes > limit_bytes:
+        empty_cache()
+
+
+def cache_info():
+    """{"limit": bytes, "kept": bytes, "kept_blocks": count, "system_blocks": blocks taken from the system so far}."""
+    return {"limit": limit_bytes, "kept": kept_bytes, "kept_blocks": n_kept, "system_blocks": n_system_blocks}

@@ -1,0 +1,43 @@
+"""How exactly a convolution is computed: "fast" or "strict".
+
+"fast" lets large 3x3 convolutions use Winograd's F(4x4, 3x3), whose error is about three times that of direct summation; "strict" keeps
+to F(2x2, 3x3), which rounds about as direct summation does. `set_precision` is process-wide; `precision` is a context manager
+whose effect is local to the current context.
+"""
+
+import contextlib
+import contextvars
+
+from .checks import choice
+
+PRECISIONS = ("fast", "strict")
+
+_process_is_strict = False
+_context_is_strict = contextvars.ContextVar("convgrad_precision", default=None)
+
+
+def is_strict():
+    """True where "strict" is in force."""
+    local = _context_is_strict.get()
+    return _process_is_strict if local is None else local
+
+
+def get_precision():
+    """The precision in force here: "fast" or "strict"."""
+    return "strict" if is_strict() else "fast"
+
+
+def set_precision(name):
+    """Choose the precision for the whole process: "fast" (the default) or "strict"."""
+    global _process_is_strict
+    _process_is_strict = choice("set_precision", "name", name, PRECISIONS) == "strict"
+
+
+@contextlib.contextmanager
+def precision(name):
+    """Context manager: compute with precision `name` inside the block, in this context only."""
+    token = _context_is_strict.set(choice("precision", "name", name, PRECISIONS) == "strict")
+    try:
+        yield
+    finally:
+        _context_is_strict.reset(token)
