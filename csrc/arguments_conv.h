@@ -4,6 +4,7 @@
 
 #define CG_CONV_KERNELS(X)                                                                                             \
     X(channel_sum)                                                                                                     \
+    X(conv_pack)                                                                                                       \
     X(conv_correlate)                                                                                                  \
     X(conv_grad_weight)                                                                                                \
     X(winograd_weights)                                                                                                \
@@ -37,6 +38,7 @@ typedef struct {
     cg_task task;
     const void *x, *weight, *bias; /* IN; bias (groups * K) or NULL */
     void *y;                       /* OUT */
+    void *packed;                  /* weights as conv_pack left them, or NULL; OUT of conv_pack */
     ptrdiff_t N, groups, C, K;     /* C and K are those of one group */
     ptrdiff_t H, W;                /* size of the source */
     cg_axis rows, cols;
@@ -52,6 +54,7 @@ typedef struct {
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks, n_batches;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_pixel, stage_channel, stage_row, stage_sample;
     ptrdiff_t slot, n_slots;
+    size_t packed_bytes; /* conv_pack only: what `packed` must hold */
     ptrdiff_t weight_at, stage_at, result_at, offset_at, bias_at, temp_at; /* bytes from the beginning of scratch */
 } cg_conv_args;
 

@@ -80,6 +80,10 @@ KERNEL_PLAN(conv_correlate) {
     a->n_row_blocks = ceil_div(max_rows, a->block_rows);
     a->block_rows = ceil_div(max_rows, a->n_row_blocks);
     a->stage_rows = ceil_div((a->block_rows - 1) * a->rows.in_step + span_h + 1, split_h);
+    if (a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) > 2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
+        a->c_chunk = MIN(a->c_chunk, MAX(8, STAGE_BYTES / (a->stage_plane * (ptrdiff_t)sizeof(REAL))));
+        a->n_chunks = ceil_div(a->C, a->c_chunk);
+    }
     a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
     if (a->vectors_over_pixels || planar) {
         /* planes a multiple of 4 KB apart would share a few cache sets */
@@ -344,6 +348,34 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
     }
 }
 
+/* Weights of one range of k of one group, as correlate_block takes them. */
+static void pack_range(const cg_conv_args *a, ptrdiff_t range, REAL *to, REAL *temp) {
+    ptrdiff_t k0 = range % a->n_k_groups * a->k_group, k1 = MIN(a->K, k0 + a->k_group);
+    const REAL *w = (const REAL *)a->weight + range / a->n_k_groups * a->w_group;
+    for (ptrdiff_t k = k0, width; k < k1; k += width) {
+        width = tile_width(a, k1 - k);
+        pack_tile(a, w, k, MIN(width, k1 - k), width, to + (k - k0) * a->C * a->n_taps, temp);
+    }
+}
+
+INLINE ptrdiff_t packed_range(const cg_conv_args *a) { /* elements of a range of k */
+    return a->C * a->n_taps * round_up(a->k_group, LANES);
+}
+
+KERNEL_PLAN(conv_pack) {
+    cg_conv_args *a = args_;
+    CG_JOIN(conv_correlate_plan__, CG_SUFFIX)(args_);
+    a->packed_bytes = a->groups * a->n_k_groups * packed_range(a) * sizeof(REAL);
+    a->task.n_blocks = a->groups * a->n_k_groups;
+    a->task.work = 2.0 * a->groups * a->K * a->C * a->n_taps;
+}
+
+KERNEL_RUN(conv_pack) {
+    const cg_conv_args *a = args_;
+    for (ptrdiff_t range = begin; range < end; range++)
+        pack_range(a, range, (REAL *)a->packed + range * packed_range(a), (REAL *)((char *)scratch_ + a->temp_at));
+}
+
 KERNEL_RUN(conv_correlate) {
     const cg_conv_args *a = args_;
     char *scratch = scratch_;
@@ -362,12 +394,10 @@ KERNEL_RUN(conv_correlate) {
         b.k0 = rest % a->n_k_groups * a->k_group;
         b.k1 = MIN(a->K, b.k0 + a->k_group);
         if (rest != packed) {
-            const REAL *w = (const REAL *)a->weight + b.group * a->w_group;
-            for (ptrdiff_t k = b.k0, width; k < b.k1; k += width) {
-                width = tile_width(a, b.k1 - k);
-                pack_tile(a, w, k, MIN(width, b.k1 - k), width, weight + (k - b.k0) * a->C * a->n_taps,
-                          (REAL *)(scratch + a->temp_at));
-            }
+            if (a->packed)
+                weight = (REAL *)a->packed + rest * packed_range(a);
+            else
+                pack_range(a, rest, weight, (REAL *)(scratch + a->temp_at));
             for (ptrdiff_t k = 0; k < round_up(a->k_group, LANES); k++)
                 bias[k] = a->bias && b.k0 + k < b.k1 ? ((const REAL *)a->bias)[b.group * a->K + b.k0 + k] : 0;
             packed = rest;

@@ -25,11 +25,15 @@ KERNEL_PLAN(conv_grad_weight) {
     n = MAX(n, ceil_div(terms, 1024));
     a->c_block = ceil_div(terms, n);
     a->n_c_blocks = ceil_div(terms, a->c_block);
-    ptrdiff_t channels = MIN(a->C, (a->c_block - 1) / RS + 2);
-
     ptrdiff_t limit = dot ? 2 * GRAD_PIXELS : GRAD_PIXELS;
     a->n_col_blocks = ceil_div(a->OW, limit);
     a->block_cols = ceil_div(a->OW, a->n_col_blocks);
+    ptrdiff_t row_bytes = (span_h + 1) * (dot ? a->block_cols * a->S : (a->block_cols - 1) * a->stride_w + span_w + 1) * sizeof(REAL);
+    if (a->c_block / RS * row_bytes > 2 * GRAD_STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
+        a->c_block = MIN(a->c_block, RS * MAX(1, GRAD_STAGE_BYTES / row_bytes));
+        a->n_c_blocks = ceil_div(terms, a->c_block);
+    }
+    ptrdiff_t channels = MIN(a->C, (a->c_block - 1) / RS + 2);
     a->block_rows = MIN(a->OH, MAX(1, limit / a->block_cols));
     for (;;) {
         a->stage_rows = ceil_div((a->block_rows - 1) * a->stride_h + span_h + 1, split_h);

@@ -8,10 +8,12 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from .kernels cimport (
-    CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_conv_correlate, CG_KERNEL_conv_grad_weight, cg_axis,
+    CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_conv_correlate, CG_KERNEL_conv_grad_weight, CG_KERNEL_conv_pack, cg_axis,
     cg_channel_sum_args, cg_conv_args, cg_conv_grad_weight_args, cg_phase, cg_strides, cg_winograd_args,
 )
-from .runtime cimport execute
+from .memory cimport give, take
+from .runtime cimport execute, threads_for
+from .runtime cimport plan as plan_kernel
 from . cimport winograd
 
 from ..precision import is_strict
@@ -86,20 +88,27 @@ def backward_axis(size, kernel, stride, dilation, before):
     return Axis(phases, 1, stride)
 
 
-def winograd_is_faster(shape, bint is_float32):
-    """The rule of algorithm="auto", from the shape of one sample alone: Winograd for float32 where the products outweigh the transforms.
-
-    docs/performance.md has the measurements behind it.
-    """
-    return (
-        is_float32 and can_use_winograd(shape) and min(shape.in_channels, shape.out_channels) >= 8
-        and max(shape.in_channels, shape.out_channels) >= 16 and shape.out_height * shape.out_width >= 16
-    )
-
-
 def can_use_winograd(shape):
     """Whether Winograd's algorithm computes this convolution: one group, 3x3, stride 1, no dilation."""
     return shape.kernel == (3, 3) and shape.stride == (1, 1) and shape.dilation == (1, 1) and shape.groups == 1
+
+
+def reason(shape, bint is_float32):
+    """Which algorithm a convolution takes and why: a sentence that begins with its name.
+
+    The rule of algorithm="auto" looks at the shape of one sample alone; docs/performance.md has the measurements behind it.
+    """
+    if shape.algorithm != "auto":
+        return f"{shape.algorithm}: asked for"
+    if not can_use_winograd(shape):
+        return "direct: Winograd needs a 3x3 kernel, stride 1, dilation 1, one group"
+    if not is_float32:
+        return "direct: in float64 Winograd's rounding would show"
+    if min(shape.in_channels, shape.out_channels) < 8 or max(shape.in_channels, shape.out_channels) < 16:
+        return "direct: too few channels for Winograd's products to outweigh its transforms"
+    if shape.out_height * shape.out_width < 16:
+        return "direct: too few pixels to fill Winograd's tiles"
+    return "winograd: 3x3, stride 1, 8 channels or more on one side and 16 on the other"
 
 
 cdef enum:
@@ -119,9 +128,7 @@ cdef class Plan:
         cdef int i
         cdef bint backward = direction == GRAD_INPUT
         self.channels_last = shape.layout == "NHWC"
-        self.winograd = shape.algorithm == "winograd" or (
-            shape.algorithm == "auto" and winograd_is_faster(shape, is_float32)
-        )
+        self.winograd = reason(shape, is_float32).startswith("winograd")
         if direction == GRAD_WEIGHT or self.winograd:
             return
         axes = []
@@ -155,10 +162,11 @@ cdef Plan plan_of(shape, int direction, bint is_float32):
     return plan if plan is not None else shape.plans.setdefault(key, Plan(shape, direction, is_float32))
 
 
-cdef int correlate(
-    real tag, shape, int direction, x, weight, bias, int activation, double parameter, out
-) except -1:
-    """y = activation(bias + sum of weight * x) over the classes of output positions of `shape`, forward or backward."""
+cdef Plan fill(
+    real tag, shape, int direction, x, weight, bias, int activation, double parameter, out, cg_conv_args *args,
+    cg_winograd_args *wino,
+):
+    """Fill `args` for the direct kernels, or `wino` where the plan returned says so. The arrays must outlive the call."""
     cdef const real[:, :, :, :] x_view = x
     cdef const real[:, :, :, :] w_view = weight
     cdef real[:, :, :, ::1] y_view = out
@@ -166,18 +174,14 @@ cdef int correlate(
     cdef bint backward = direction == GRAD_INPUT
     cdef Plan plan = plan_of(shape, direction, real is float)
     cdef bint channels_last = plan.channels_last
-    cdef cg_conv_args args
-    cdef cg_winograd_args wino
     cdef cg_strides at
     cdef ptrdiff_t size = sizeof(real), C, K
-    if x_view.shape[0] == 0:
-        return 0
-    memset(&args, 0, sizeof(args))
+    memset(args, 0, sizeof(cg_conv_args))
     args.x = &x_view[0, 0, 0, 0]
     args.weight = &w_view[0, 0, 0, 0]
     args.y = &y_view[0, 0, 0, 0]
     if bias is not None:
-        bias_view = bias if bias.flags.c_contiguous else bias.copy()
+        bias_view = bias
         args.bias = &bias_view[0]
     args.x_at = strides_of[real](x_view, channels_last)
     args.y_at = strides_of[real](y_view, channels_last)
@@ -201,7 +205,7 @@ cdef int correlate(
     args.activation = activation
     args.parameter = parameter
     if plan.winograd:
-        memset(&wino, 0, sizeof(wino))
+        memset(wino, 0, sizeof(cg_winograd_args))
         wino.x, wino.weight, wino.bias, wino.y = args.x, args.weight, args.bias, args.y
         wino.x_at, wino.y_at = args.x_at, args.y_at
         wino.N, wino.C, wino.K, wino.H, wino.W = args.N, args.C, args.K, args.H, args.W
@@ -214,7 +218,7 @@ cdef int correlate(
         wino.flip = backward
         wino.m = 2 if is_strict() else 4
         wino.activation, wino.parameter = activation, parameter
-        return winograd.correlate(&wino, CG_F32 if real is float else CG_F64)
+        return plan
     at = args.x_at
     if plan.one_row is not None and (args.H == 1 or at.stride_h == args.W * at.stride_w):
         args.W *= args.H
@@ -224,7 +228,25 @@ cdef int correlate(
     else:
         args.rows = plan.rows.axis
         args.cols = plan.cols.axis
-    return execute(CG_KERNEL_conv_correlate, CG_F32 if real is float else CG_F64, &args)
+    return plan
+
+
+cdef int correlate(
+    real tag, shape, int direction, x, weight, bias, int activation, double parameter, out
+) except -1:
+    """y = activation(bias + sum of weight * x) over the classes of output positions of `shape`, forward or backward."""
+    cdef cg_conv_args args
+    cdef cg_winograd_args wino
+    cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef Plan plan
+    if not len(x):
+        return 0
+    if bias is not None and not bias.flags.c_contiguous:
+        bias = bias.copy()
+    plan = fill[real](tag, shape, direction, x, weight, bias, activation, parameter, out, &args, &wino)
+    if plan.winograd:
+        return winograd.correlate(&wino, dtype)
+    return execute(CG_KERNEL_conv_correlate, dtype, &args)
 
 
 def forward(shape, x, weight, bias, int activation, double parameter, out):
@@ -243,18 +265,17 @@ def grad_input(shape, grad_output, weight, bias, int activation, double paramete
         correlate[double](0, shape, GRAD_INPUT, grad_output, weight, bias, activation, parameter, out)
 
 
-cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
+cdef Plan fill_weight_gradient(
+    real tag, shape, grad_output, x, out, cg_conv_grad_weight_args *args, cg_winograd_args *wino
+):
+    """Fill `args` for the direct kernel, or `wino` where the plan returned says so. The arrays must outlive the call."""
     cdef const real[:, :, :, :] g_view = grad_output
     cdef const real[:, :, :, :] x_view = x
     cdef real[:, :, :, ::1] out_view = out
     cdef Plan plan = plan_of(shape, GRAD_WEIGHT, real is float)
     cdef bint channels_last = plan.channels_last
-    cdef cg_conv_grad_weight_args args
-    cdef cg_winograd_args wino
     cdef cg_strides at
-    if x_view.shape[0] == 0:
-        return 0
-    memset(&args, 0, sizeof(args))
+    memset(args, 0, sizeof(cg_conv_grad_weight_args))
     args.x = &x_view[0, 0, 0, 0]
     args.grad_output = &g_view[0, 0, 0, 0]
     args.grad_weight = &out_view[0, 0, 0, 0]
@@ -271,7 +292,7 @@ cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
     args.OH = g_view.shape[1 if channels_last else 2]
     args.OW = g_view.shape[2 if channels_last else 3]
     if plan.winograd:
-        memset(&wino, 0, sizeof(wino))
+        memset(wino, 0, sizeof(cg_winograd_args))
         wino.x, wino.grad_output, wino.y = args.x, args.grad_output, args.grad_weight
         wino.x_at, wino.y_at = args.x_at, args.g_at
         wino.N, wino.C, wino.K, wino.H, wino.W, wino.OH, wino.OW = (
@@ -280,7 +301,7 @@ cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
         (wino.first_h, _), (wino.first_w, _) = shape.padding
         wino.first_h, wino.first_w = -wino.first_h, -wino.first_w
         wino.m = 2 if is_strict() else 4
-        return winograd.grad_weight(&wino, CG_F32 if real is float else CG_F64)
+        return plan
     args.stride_h, args.stride_w = shape.stride
     args.dilation_h, args.dilation_w = shape.dilation
     args.top, args.left = shape.padding[0][0], shape.padding[1][0]
@@ -293,7 +314,18 @@ cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
         args.W *= args.H
         args.OW = args.W
         args.H = args.OH = 1
-    return execute(CG_KERNEL_conv_grad_weight, CG_F32 if real is float else CG_F64, &args)
+    return plan
+
+
+cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
+    cdef cg_conv_grad_weight_args args
+    cdef cg_winograd_args wino
+    cdef int dtype = CG_F32 if real is float else CG_F64
+    if not len(x):
+        return 0
+    if fill_weight_gradient[real](tag, shape, grad_output, x, out, &args, &wino).winograd:
+        return winograd.grad_weight(&wino, dtype)
+    return execute(CG_KERNEL_conv_grad_weight, dtype, &args)
 
 
 def grad_weight(shape, grad_output, x, out):
@@ -327,3 +359,120 @@ def grad_bias(grad_output, layout, out):
         channel_sum[float](0, grad_output, layout == "NHWC", out)
     else:
         channel_sum[double](0, grad_output, layout == "NHWC", out)
+
+
+# ---------------------------------------------------------------- packed weights
+
+cdef class PackedWeights:
+    """The weights of one convolution in the form that its kernel reads, for any batch size."""
+
+    cdef void *data
+    cdef int m  # of Winograd, or 0
+
+    def __dealloc__(self):
+        if self.data != NULL:
+            give(self.data)
+
+
+cdef PackedWeights pack_as(real tag, shape, x, weight, out):
+    cdef cg_conv_args args
+    cdef cg_winograd_args wino
+    cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef Plan plan = fill[real](tag, shape, FORWARD, x, weight, None, 0, 0.0, out, &args, &wino)
+    cdef PackedWeights packed = PackedWeights()
+    cdef size_t n_bytes
+    if plan.winograd:
+        n_bytes = winograd.whole_weights_bytes(&wino, dtype)
+        packed.m = wino.m
+    else:
+        plan_kernel(CG_KERNEL_conv_pack, dtype, &args)
+        n_bytes = args.packed_bytes
+    if n_bytes == 0:
+        return packed  # transformed as they are used: keeping them would cost more memory traffic than it saves
+    packed.data = take(n_bytes)
+    if packed.data == NULL:
+        raise MemoryError(f"prepack_conv2d: no memory for {n_bytes} bytes of packed weights")
+    if plan.winograd:
+        wino.u = packed.data
+        winograd.transform_weights(&wino, dtype)
+    else:
+        args.packed = packed.data
+        execute(CG_KERNEL_conv_pack, dtype, &args)
+    return packed
+
+
+def pack(shape, x, weight, out):
+    """Pack `weight` for the convolution of `shape`; x and out are contiguous arrays of one call's shapes, not read."""
+    if weight.itemsize == 4:
+        return pack_as[float](0, shape, x, weight, out)
+    return pack_as[double](0, shape, x, weight, out)
+
+
+cdef int correlate_packed(
+    real tag, shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out
+) except -1:
+    cdef cg_conv_args args
+    cdef cg_winograd_args wino
+    cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef Plan plan
+    if not len(x):
+        return 0
+    plan = fill[real](tag, shape, FORWARD, x, weight, bias, activation, parameter, out, &args, &wino)
+    if plan.winograd:
+        wino.m = packed.m
+        wino.u = packed.data
+        return winograd.correlate(&wino, dtype)
+    args.packed = packed.data
+    return execute(CG_KERNEL_conv_correlate, dtype, &args)
+
+
+def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out):
+    """`forward` of a contiguous x with weights that `pack` packed; `weight` and `bias` are the contiguous originals."""
+    if out.itemsize == 4:
+        correlate_packed[float](0, shape, packed, x, weight, bias, activation, parameter, out)
+    else:
+        correlate_packed[double](0, shape, packed, x, weight, bias, activation, parameter, out)
+
+
+# ---------------------------------------------------------------- explanations
+
+cdef dict explain_as(real tag, shape, int direction, x, weight, out):
+    cdef cg_conv_args args
+    cdef cg_winograd_args wino
+    cdef cg_conv_grad_weight_args grad
+    cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef Plan plan
+    if direction == GRAD_WEIGHT:
+        plan = fill_weight_gradient[real](tag, shape, out, x, weight, &grad, &wino)
+    else:
+        plan = fill[real](tag, shape, direction, x, weight, None, 0, 0.0, out, &args, &wino)
+    if plan.winograd:
+        blocking, shared, scratch, n_threads = winograd.describe(&wino, dtype, direction == GRAD_WEIGHT)
+        algorithm = f"winograd F({wino.m}x{wino.m}, 3x3)"
+    elif direction == GRAD_WEIGHT:
+        plan_kernel(CG_KERNEL_conv_grad_weight, dtype, &grad)
+        algorithm = "direct, sums along pixels" if grad.dot_products else "direct, vectors over output channels"
+        blocking = f"{grad.k_block} output channels x {grad.c_block} weights of each"
+        shared, scratch, n_threads = 0, grad.task.scratch_bytes, threads_for(&grad.task)
+    else:
+        plan_kernel(CG_KERNEL_conv_correlate, dtype, &args)
+        over = "pixels" if args.vectors_over_pixels else "output channels"
+        algorithm = f"direct, vectors over {over}"
+        blocking = (
+            f"{args.block_n} samples x {args.block_rows} rows x {args.block_cols} columns x {min(args.k_group, args.K)} "
+            f"output channels, {args.c_chunk} input channels at a time"
+        )
+        shared, scratch, n_threads = 0, args.task.scratch_bytes, threads_for(&args.task)
+    return {
+        "algorithm": algorithm, "blocking": blocking, "shared_bytes": shared, "scratch_bytes": scratch, "threads": n_threads,
+    }
+
+
+def explain(shape, int direction, x, weight, out):
+    """How a call of this shape would be computed; direction 0: forward, 1: by the input, 2: by the weight.
+
+    x, weight and out are arrays of the right shape, not read: for direction 1 x is grad_output and out grad_input; for 2 out is grad_output.
+    """
+    if weight.itemsize == 4:
+        return explain_as[float](0, shape, direction, x, weight, out)
+    return explain_as[double](0, shape, direction, x, weight, out)

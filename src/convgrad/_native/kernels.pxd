@@ -21,6 +21,7 @@ cdef extern from "kernels.h" nogil:
 
     enum cg_kernel:
         CG_KERNEL_channel_sum
+        CG_KERNEL_conv_pack
         CG_KERNEL_conv_correlate
         CG_KERNEL_conv_grad_weight
         CG_KERNEL_winograd_weights
@@ -69,12 +70,16 @@ cdef extern from "kernels.h" nogil:
         const void *weight
         const void *bias
         void *y
+        void *packed
         ptrdiff_t N, groups, C, K, H, W
         cg_axis rows, cols
         cg_strides x_at, y_at
         ptrdiff_t w_group, w_k, w_c, w_r, w_s, R, S
         int activation
         double parameter
+        int vectors_over_pixels
+        ptrdiff_t c_chunk, n_chunks, k_group, block_n, block_rows, block_cols
+        size_t packed_bytes
 
     ctypedef struct cg_winograd_args:
         cg_task task
@@ -92,7 +97,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t w_k, w_c, w_r, w_s
         int flip, m, add, activation
         double parameter
-        ptrdiff_t row0, row1, k0, k1
+        ptrdiff_t row0, row1, k0, k1, block_rows, block_cols
 
     ctypedef struct cg_conv_grad_weight_args:
         cg_task task
@@ -102,3 +107,5 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t N, groups, C, K, H, W, OH, OW, R, S
         ptrdiff_t stride_h, stride_w, dilation_h, dilation_w, top, left
         cg_strides x_at, g_at
+        int dot_products
+        ptrdiff_t k_block, c_block

@@ -197,7 +197,7 @@ cdef object handler_capsule = PyCapsule_New(&handler, b"mem_handler", NULL)
 
 def empty(tuple shape, cnp.dtype dtype):
     """A C-contiguous array like np.empty's; a large one in recycled memory."""
-    cdef cnp.npy_intp dims[32]
+    cdef cnp.npy_intp dims[64]
     cdef int i, ndim = len(shape)
     cdef double size = dtype.itemsize
     for i in range(ndim):

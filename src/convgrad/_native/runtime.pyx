@@ -128,7 +128,7 @@ def set_process_threads(int n):
     process_threads = n
 
 
-def get_threads():
+cpdef int get_threads():
     """Threads that a large call made here would use."""
     cdef int n = limit_here()
     return n if n > 0 else process_threads
@@ -140,6 +140,9 @@ cdef double THREADS_FROM = 400_000
 cdef double NOGIL_FROM = 20_000
 
 
+cdef size_t LARGEST_SCRATCH = <size_t>4 << 30
+
+
 # ---------------------------------------------------------------- the one parallel loop
 
 cdef void run_parallel(
@@ -148,6 +151,18 @@ cdef void run_parallel(
     cdef int t
     for t in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
         run(args, n_blocks * t // n_threads, n_blocks * (t + 1) // n_threads, scratch + t * stride)
+
+
+cdef void plan(int kernel, int dtype, void *args) noexcept:
+    """Only plan: fill the planned fields of `args`."""
+    tables[dtype].kernel[kernel].plan(args)
+
+
+cdef int threads_for(const cg_task *task) noexcept:
+    """Threads that a planned call uses."""
+    if CG_HAS_OPENMP and task.n_blocks > 1 and task.work >= THREADS_FROM:
+        return min(get_threads(), <int>min(task.n_blocks, 4096))
+    return 1
 
 
 cdef int execute(int kernel, int dtype, void *args) except -1:
@@ -165,11 +180,12 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
     table.kernel[kernel].plan(args)
     if task.n_blocks <= 0:
         return 0
-    if CG_HAS_OPENMP and task.n_blocks > 1 and task.work >= THREADS_FROM:
-        n_threads = min(get_threads(), <int>min(task.n_blocks, 4096))
+    n_threads = threads_for(task)
     # Threads' scratch begins at different offsets in a page, so that they do not share cache sets.
     stride = (task.scratch_bytes + 63) // 64 * 64 + 192
     if task.scratch_bytes:
+        if task.scratch_bytes > LARGEST_SCRATCH:  # kernels count elements of scratch in 32 bits
+            raise MemoryError(f"convgrad: this call would need {task.scratch_bytes} bytes of scratch for each thread")
         block = take(stride * n_threads)
         if block == NULL:
             raise MemoryError(f"convgrad: no memory for {stride * n_threads} bytes of scratch")

@@ -10,7 +10,7 @@ from .kernels cimport (
     cg_winograd_args,
 )
 from .memory cimport give, take
-from .runtime cimport execute, tables
+from .runtime cimport execute, plan, tables, threads_for
 
 cdef enum:
     U_BYTES = 2621440  # 2.5 MB: 128 x 128 channels in float32
@@ -32,23 +32,56 @@ cdef void *buffer(size_t n_bytes) except NULL:
     return data
 
 
+cdef size_t whole_weights_bytes(const cg_winograd_args *args, int dtype) noexcept:
+    """Bytes of all transformed weights, or 0 where they are too large to be kept whole."""
+    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2)
+    cdef size_t n_bytes = points * (round_up(args.K, 4 * tables[dtype].lanes) * args.C + PAD) * size
+    return n_bytes if n_bytes <= U_BYTES else 0
+
+
+cdef int transform_weights(cg_winograd_args *args, int dtype) except -1:
+    """Fill args.u, which holds whole_weights_bytes."""
+    return execute(CG_KERNEL_winograd_weights, dtype, args)
+
+
+cdef ptrdiff_t tile_rows(const cg_winograd_args *args) noexcept:
+    return args.N * ((args.OH + args.m - 1) // args.m)
+
+
+cdef ptrdiff_t tile_cols(const cg_winograd_args *args) noexcept:
+    return (args.OW + args.m - 1) // args.m
+
+
+cdef ptrdiff_t rows_at_once(const cg_winograd_args *args, int dtype, ptrdiff_t channels, ptrdiff_t tiles) noexcept:
+    """Tile rows whose transformed data takes at most V_BYTES and `tiles` tiles, at least one."""
+    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2)
+    tiles = min(tiles, V_BYTES // (points * channels * size))
+    return min(tile_rows(args), max(1, tiles // tile_cols(args)))
+
+
+cdef size_t shared_bytes(const cg_winograd_args *args, int dtype, ptrdiff_t channels, ptrdiff_t rows) noexcept:
+    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2)
+    return points * (channels * rows * tile_cols(args) + PAD) * size
+
+
 cdef int correlate(cg_winograd_args *args, int dtype) except -1:
-    """Forward, or with args.flip the gradient by the input."""
-    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2), lanes = tables[dtype].lanes
-    cdef ptrdiff_t u_bytes = points * (round_up(args.K, 4 * lanes) * args.C + PAD) * size
-    cdef ptrdiff_t tile_cols = (args.OW + args.m - 1) // args.m, rows = args.N * ((args.OH + args.m - 1) // args.m)
-    cdef ptrdiff_t most, row
-    if u_bytes <= U_BYTES:
-        args.u = buffer(u_bytes)
+    """Forward, or with args.flip the gradient by the input. args.u: weights already transformed, or NULL."""
+    cdef ptrdiff_t channels = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), most, row
+    cdef size_t u_bytes = whole_weights_bytes(args, dtype)
+    cdef bint given = args.u != NULL
+    if u_bytes:
+        if not given:
+            args.u = buffer(u_bytes)
         try:
-            execute(CG_KERNEL_winograd_weights, dtype, args)
+            if not given:
+                transform_weights(args, dtype)
             execute(CG_KERNEL_winograd_fused, dtype, args)
         finally:
-            give(args.u)
+            if not given:
+                give(args.u)
         return 0
-    most = min(MULTIPLY_TILES, V_BYTES // (points * round_up(args.C, lanes) * size))
-    most = min(rows, max(1, most // tile_cols))
-    args.v = buffer(points * (round_up(args.C, lanes) * most * tile_cols + PAD) * size)
+    most = rows_at_once(args, dtype, channels, MULTIPLY_TILES)
+    args.v = buffer(shared_bytes(args, dtype, channels, most))
     try:
         for row in range(0, rows, most):
             args.row0, args.row1 = row, min(rows, row + most)
@@ -59,21 +92,27 @@ cdef int correlate(cg_winograd_args *args, int dtype) except -1:
     return 0
 
 
+cdef ptrdiff_t channels_at_once(const cg_winograd_args *args, int dtype) noexcept:
+    """Output channels whose products with all input channels take at most DU_BYTES, at least one tile of them."""
+    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2), lanes = tables[dtype].lanes
+    cdef ptrdiff_t channels = DU_BYTES // (points * round_up(args.C, lanes) * size) // (4 * lanes) * (4 * lanes)
+    return min(max(4 * lanes, channels), round_up(args.K, lanes))
+
+
+cdef size_t products_bytes(const cg_winograd_args *args, int dtype, ptrdiff_t channels, ptrdiff_t k_step) noexcept:
+    return (args.m + 2) * (args.m + 2) * ((k_step + 16) * channels + PAD) * (8 if dtype else 4)
+
+
 cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
     """Gradient by the weight: ranges of k, in each all ranges of tile rows in order."""
-    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2), lanes = tables[dtype].lanes
-    cdef ptrdiff_t C = round_up(args.C, lanes), rows = args.N * ((args.OH + args.m - 1) // args.m)
-    cdef ptrdiff_t tile_cols = (args.OW + args.m - 1) // args.m
-    cdef ptrdiff_t k_step = max(4 * lanes, DU_BYTES // (points * C * size) // (4 * lanes) * (4 * lanes))
-    cdef ptrdiff_t most, k, row
-    k_step = min(k_step, round_up(args.K, lanes))
-    most = min(GRADIENT_TILES, V_BYTES // (points * max(C, k_step) * size))
-    most = min(rows, max(1, most // tile_cols))
+    cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), k, row
+    cdef ptrdiff_t k_step = channels_at_once(args, dtype)
+    cdef ptrdiff_t most = rows_at_once(args, dtype, max(C, k_step), GRADIENT_TILES)
     args.v = args.g = args.du = NULL
     try:
-        args.v = buffer(points * (C * most * tile_cols + PAD) * size)
-        args.g = buffer(points * (k_step * most * tile_cols + PAD) * size)
-        args.du = buffer(points * ((k_step + 16) * C + PAD) * size)
+        args.v = buffer(shared_bytes(args, dtype, C, most))
+        args.g = buffer(shared_bytes(args, dtype, k_step, most))
+        args.du = buffer(products_bytes(args, dtype, C, k_step))
         for k in range(0, args.K, k_step):
             args.k0, args.k1 = k, min(args.K, k + k_step)
             for row in range(0, rows, most):
@@ -92,3 +131,33 @@ cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
         if args.du != NULL:
             give(args.du)
     return 0
+
+
+cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
+    """[blocking, shared bytes, scratch bytes a thread, threads] of a call, for `explain_conv2d`."""
+    cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows, k_step
+    cdef size_t u_bytes = whole_weights_bytes(args, dtype)
+    if weight_gradient:
+        k_step = channels_at_once(args, dtype)
+        rows = rows_at_once(args, dtype, max(C, k_step), GRADIENT_TILES)
+        args.row1, args.k1 = rows, min(args.K, k_step)
+        plan(CG_KERNEL_winograd_grad_products, dtype, args)
+        return [
+            f"{rows} tile rows and {args.k1} output channels at a time",
+            shared_bytes(args, dtype, C, rows) + shared_bytes(args, dtype, k_step, rows)
+            + products_bytes(args, dtype, C, k_step),
+            args.task.scratch_bytes, threads_for(&args.task),
+        ]
+    if u_bytes:
+        plan(CG_KERNEL_winograd_fused, dtype, args)
+        return [
+            f"transformed weights kept whole, blocks of {args.block_rows} x {args.block_cols} tiles",
+            u_bytes, args.task.scratch_bytes, threads_for(&args.task),
+        ]
+    rows = rows_at_once(args, dtype, C, MULTIPLY_TILES)
+    args.row1 = rows
+    plan(CG_KERNEL_winograd_multiply, dtype, args)
+    return [
+        f"weight-stationary: {rows} tile rows at a time, weights transformed as they are used",
+        shared_bytes(args, dtype, C, rows), args.task.scratch_bytes, threads_for(&args.task),
+    ]

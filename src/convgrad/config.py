@@ -1,0 +1,41 @@
+"""What this build is and what is in force."""
+
+import platform
+import sys
+
+import numpy as np
+
+from ._native import memory, runtime
+from .backends import get_backend
+from .precision import get_precision
+from .threads import get_num_threads
+
+
+def config():
+    """Return the facts that `show_config` prints, as a dict of str to str or int."""
+    from . import __version__
+
+    return {
+        "convgrad": __version__,
+        "backend": get_backend(),
+        "isa": runtime.isa(),
+        "isas": ", ".join(runtime.isas()),
+        "threads": get_num_threads(),
+        "openmp": "yes" if runtime.has_openmp else "no (one thread)",
+        "precision": get_precision(),
+        "cache limit": memory.cache_info()["limit"],
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+
+
+def show_config(file=None):
+    """Print version, instruction set, threads and whatever else decides how fast and how exactly this process computes.
+
+    Parameters
+    ----------
+    file : None (standard output) or a text file
+    """
+    for name, value in config().items():
+        print(f"{name:>12}: {value}", file=file)

@@ -1,0 +1,198 @@
+"""Convolution with weights packed once, and an account of how a convolution would be computed."""
+
+import numpy as np
+
+from .. import backends
+from .._native import conv as _native
+from .._native import runtime
+from ..activations import resolve
+from ..checks import choice, deliver, empty, float_array, float_arrays, integer, output
+from ..precision import get_precision
+from ..reference.conv import conv2d as _conv2d_numpy
+from ..shapes import conv_shape
+
+DIRECTIONS = ("forward", "grad_input", "grad_weight")
+
+
+class PackedConv2d:
+    """`conv2d` with a weight and bias of its own, packed for the kernel: ``packed(x, out=None)``. Made by `prepack_conv2d`."""
+
+    __slots__ = ("_activation", "_bias", "_code", "_dtype", "_options", "_packed", "_parameter", "_shape", "_weight")
+
+    def __init__(self, weight, bias, input_shape, options, activation):
+        weight, bias = float_arrays("prepack_conv2d", weight=weight, bias=bias)
+        shape = conv_shape("prepack_conv2d", "input_shape", 2, input_shape, weight.shape, *options)
+        if bias is not None and bias.shape != (shape.out_channels,):
+            raise ValueError(
+                f"prepack_conv2d: bias must have shape ({shape.out_channels},), one entry per output channel; got shape "
+                f"{bias.shape}"
+            )
+        set_ = object.__setattr__
+        set_(self, "_activation", activation)
+        set_(self, "_options", options)
+        set_(self, "_shape", shape)
+        set_(self, "_dtype", weight.dtype)
+        for name, array in (("_weight", weight), ("_bias", bias)):
+            if array is not None:
+                array = array.copy(order="C")
+                array.flags.writeable = False
+            set_(self, name, array)
+        code, parameter = resolve("prepack_conv2d", activation)
+        set_(self, "_code", code)
+        set_(self, "_parameter", parameter)
+        packed = None
+        if backends.is_native():
+            sample = conv_shape("prepack_conv2d", "input_shape", 2, (1, *shape.input_shape[1:]), weight.shape, *options)
+            x, y = empty(sample.input_shape, weight.dtype), empty(sample.output_shape, weight.dtype)
+            packed = _native.pack(sample, x, self._weight, y)
+        set_(self, "_packed", packed)
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"PackedConv2d is immutable: cannot set {name!r}; call prepack_conv2d for other weights")
+
+    def __delattr__(self, name):
+        raise AttributeError(f"PackedConv2d is immutable: cannot delete {name!r}")
+
+    def __repr__(self):
+        return f"PackedConv2d(weight {self._weight.shape} {self._dtype}, x {self._shape.input_shape}, any batch size)"
+
+    @property
+    def weight(self):
+        """The weight, read-only."""
+        return self._weight
+
+    @property
+    def bias(self):
+        """The bias, read-only, or None."""
+        return self._bias
+
+    def __call__(self, x, out=None):
+        """Convolve x, of the shape that was packed for in all but the batch size; see `conv2d`."""
+        x = float_array("PackedConv2d", "x", x)
+        if x.dtype != self._dtype:
+            raise TypeError(f"PackedConv2d: x is {x.dtype} but the weight was packed as {self._dtype}; pass {self._dtype}")
+        if x.ndim != 4 or x.shape[1:] != self._shape.input_shape[1:]:
+            raise ValueError(
+                f"PackedConv2d: x has shape {x.shape} but the weight was packed for {self._shape.input_shape} with any batch "
+                "size; pass such an x or pack again"
+            )
+        if self._packed is None:
+            stride, padding, dilation, groups, layout, algorithm = self._options
+            return _conv2d_numpy(
+                x, self._weight, self._bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
+                layout=layout, algorithm=algorithm, activation=self._activation, out=out,
+            )
+        shape = conv_shape("PackedConv2d", "x", 2, x.shape, self._weight.shape, *self._options)
+        target = output("PackedConv2d", out, shape.output_shape, x.dtype, x, self._weight, self._bias)
+        _native.forward_packed(shape, self._packed, np.ascontiguousarray(x), self._weight, self._bias, self._code, self._parameter, target)
+        return deliver(target, out)
+
+
+def prepack_conv2d(
+    weight,
+    bias=None,
+    *,
+    input_shape,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    activation=None,
+    layout="NCHW",
+    algorithm="auto",
+):
+    """Return an immutable callable ``packed(x, out=None)`` that computes `conv2d` with weights packed once.
+
+    Parameters
+    ----------
+    weight : ndarray (K, C // groups, R, S), float32 or float64; copied
+    bias : None or ndarray (K,), dtype of weight; copied
+    input_shape : tuple of int, the shape of x as laid out; its batch size may differ from call to call
+    stride, padding, dilation, groups, activation, layout, algorithm : as for `conv2d`
+
+    Returns
+    -------
+    packed : PackedConv2d. It computes with the backend and the precision in force when it was made, and its results have the
+        same bits as those of `conv2d`.
+
+    Raises
+    ------
+    ValueError, TypeError : as `conv2d`
+    """
+    if weight is None:
+        float_array("prepack_conv2d", "weight", weight)
+    if not isinstance(input_shape, (tuple, list)):
+        raise TypeError(f"prepack_conv2d: input_shape must be a tuple such as x.shape, got {type(input_shape).__name__}")
+    options = (stride, padding, dilation, groups, layout, algorithm)
+    return PackedConv2d(weight, bias, _sizes("prepack_conv2d", "input_shape", input_shape), options, activation)
+
+
+def explain_conv2d(
+    x,
+    weight,
+    *,
+    dtype=None,
+    direction="forward",
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    layout="NCHW",
+    algorithm="auto",
+):
+    """Say how `conv2d` or one of its gradients would be computed here.
+
+    Parameters
+    ----------
+    x, weight : arrays, or their shapes as tuples of int
+    dtype : float32 (default) or float64; where x is an array, its dtype
+    direction : "forward", "grad_input" or "grad_weight"
+    stride, padding, dilation, groups, layout, algorithm : as for `conv2d`
+
+    Returns
+    -------
+    dict with
+        backend, isa, precision : what is in force
+        algorithm : str, with the kind of tile or the size of Winograd's
+        reason : str, the rule that chose it
+        blocking : str
+        scratch_bytes : int, for each thread; shared_bytes : int, buffers that threads share
+        threads : int
+        flops : int, multiplications and additions of the direct sum
+    """
+    choice("explain_conv2d", "direction", direction, DIRECTIONS)
+    if isinstance(x, np.ndarray):
+        dtype = float_array("explain_conv2d", "x", x).dtype
+    dtype = np.dtype(np.float32 if dtype is None else dtype)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"explain_conv2d: dtype must be float32 or float64, got {dtype}")
+    shapes = []
+    for name, value in (("x", x), ("weight", weight)):
+        shapes.append(value.shape if isinstance(value, np.ndarray) else _sizes("explain_conv2d", name, value))
+    options = (stride, padding, dilation, groups, layout, algorithm)
+    shape = conv_shape("explain_conv2d", "x", 2, *shapes, *options)
+    flops = 2 * int(np.prod(shape.weight_shape)) * shape.batch * shape.out_height * shape.out_width
+    account = {"backend": backends.get_backend(), "precision": get_precision(), "flops": flops}
+    if not backends.is_native():
+        return account | {
+            "isa": "numpy", "algorithm": "im2col", "reason": "the NumPy backend is in force", "threads": 1,
+            "blocking": "none", "scratch_bytes": 0, "shared_bytes": 0,
+        }
+    # Never read or written: memory that is not touched is not taken.
+    x, weight = np.empty(shape.input_shape, dtype), np.empty(shape.weight_shape, dtype)
+    y = np.empty(shape.output_shape, dtype)
+    if not shape.batch:
+        return account | {
+            "isa": runtime.isa(), "algorithm": "none", "reason": "the batch is empty", "threads": 1,
+            "blocking": "none", "scratch_bytes": 0, "shared_bytes": 0,
+        }
+    code = DIRECTIONS.index(direction)
+    source, target = (y, x) if direction == "grad_input" else (x, y)
+    account |= _native.explain(shape, code, source, weight, target)
+    return account | {"isa": runtime.isa(), "reason": _native.reason(shape, dtype == np.float32)}
+
+
+def _sizes(function, name, sizes):
+    if not isinstance(sizes, (tuple, list)):
+        raise TypeError(f"{function}: {name} must be an array or a tuple of integers, got {type(sizes).__name__}")
+    return tuple([integer(function, name, size, 0) for size in sizes])
