@@ -48,7 +48,7 @@ typedef struct {
     int activation;
     double parameter;
     /* filled by the plan */
-    int vectors_over_pixels;
+    int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
     ptrdiff_t n_taps; /* row taps x column taps, over all phases */
     ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks, n_batches;
@@ -67,7 +67,7 @@ typedef struct {
     ptrdiff_t stride_h, stride_w, dilation_h, dilation_w, top, left;
     cg_strides x_at, g_at;
     /* filled by the plan */
-    int dot_products;
+    int dot_products, in_place, swap;
     ptrdiff_t k_block, n_k_blocks, c_block, n_c_blocks;
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_sample, run;

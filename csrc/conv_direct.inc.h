@@ -43,7 +43,7 @@ KERNEL_PLAN(conv_correlate) {
     cg_conv_args *a = args_;
     ptrdiff_t max_rows = a->rows.max_count, max_cols = a->cols.max_count, phases = a->rows.n_phases * a->cols.n_phases;
     ptrdiff_t pixels = max_rows * max_cols, terms;
-    int planar = a->x_at.stride_c != 1 || a->C == 1;
+    a->planar = a->x_at.stride_c != 1 || a->C == 1;
     a->n_taps = axis_taps(&a->rows) * axis_taps(&a->cols);
     terms = a->C * MAX(a->n_taps, 1);
     {   /* Cost of either kind of tile in FMA slots; the factors are measured. */
@@ -51,7 +51,7 @@ KERNEL_PLAN(conv_correlate) {
         double over_channels = vectors * pixels * (terms * (vectors >= 2 ? 1 : 1.5) + 24.0 * phases);
         double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
         double over_pixels = a->K * ceil(flat / LANES) * (terms * (terms > 200 ? 1.3 : 1) + 4.0 * phases);
-        if (!planar)
+        if (!a->planar)
             over_pixels += (double)a->C * pixels * 2;
         a->vectors_over_pixels = over_pixels < over_channels;
     }
@@ -85,7 +85,8 @@ KERNEL_PLAN(conv_correlate) {
         a->n_chunks = ceil_div(a->C, a->c_chunk);
     }
     a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
-    if (a->vectors_over_pixels || planar) {
+    a->planar |= a->vectors_over_pixels;
+    if (a->planar) {
         /* planes a multiple of 4 KB apart would share a few cache sets */
         if (a->stage_plane * sizeof(REAL) % 1024 == 0 && split_h * split_w == 1)
             a->stage_plane += LANES;
@@ -311,9 +312,9 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
             if (a->vectors_over_pixels)
                 stage_planes(to, a->stage_plane, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h,
                              first_w, a->rows.in_step, a->cols.in_step, a->cols.in_step);
-            else if (a->stage_channel == 1 && a->stage_pixel == chunk)
+            else if (!a->planar && a->stage_pixel == chunk)
                 stage_pixels(to, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h, first_w);
-            else if (a->stage_channel == 1) { /* the last chunk is narrower than its pixels' step */
+            else if (!a->planar) { /* the last chunk is narrower than its pixels' step */
                 for (ptrdiff_t w = 0; w < a->stage_cols; w++)
                     stage_pixels(to + w * a->stage_pixel, a->stage_row, a->stage_rows, 1, x, &a->x_at, chunk, a->H, a->W, first_h,
                                  first_w + w);

@@ -2,19 +2,35 @@
  *
  * A block of the work is (group, range of k, range of terms of the weight (c, r, s) in order); it walks over all samples and pixels
  * itself, so each result has one writer and one order of summation: runs of pixels, each summed from zero, added one after the other.
- *   broadcast   vectors over k: grad_output as [pixel][k], x broadcast from the zero-bordered planes
+ *   broadcast   vectors over k: grad_output as [pixel][k], x broadcast from the zero-bordered planes, or from x itself where no window
+ *               reaches over its border. Where a 1x1 kernel makes the two operands alike, the one with fewer channels is transposed: x and
+ *               grad_output swap their roles (k below is then a channel of x, and c one of grad_output).
  *   dot         few k: sums of products along adjacent pixels; the planes are staged once for each column s of the kernel, shifted,
  *               so that the pixels of a run are adjacent across row ends and no product meets a value that is not its own
  */
-#define GRAD_PIXELS 512
+#define GRAD_PIXELS 384
 #define GRAD_STAGE_BYTES (384 << 10)
 
 KERNEL_PLAN(conv_grad_weight) {
     cg_conv_grad_weight_args *a = args_;
+    int inside = a->top == 0 && a->left == 0 && (a->OH - 1) * a->stride_h + (a->R - 1) * a->dilation_h < a->H &&
+                 (a->OW - 1) * a->stride_w + (a->S - 1) * a->dilation_w < a->W;
+    a->swap = inside && a->R * a->S * a->stride_h * a->stride_w == 1 && a->C < a->K && a->C * 2 >= LANES;
+    if (a->swap) {
+        ptrdiff_t channels = a->C;
+        const void *x = a->x;
+        cg_strides at = a->x_at;
+        a->C = a->K, a->x = a->grad_output, a->x_at = a->g_at;
+        a->K = channels, a->grad_output = x, a->g_at = at;
+    }
     ptrdiff_t RS = a->R * a->S, terms = a->C * RS, pixels = a->OH * a->OW;
     ptrdiff_t span_h = (a->R - 1) * a->dilation_h, span_w = (a->S - 1) * a->dilation_w;
     ptrdiff_t vectors = ceil_div(a->K, LANES);
     a->dot_products = a->K * 1.6 / LANES < (vectors > 1 ? vectors : 1.5) && LANES > 1;
+    /* offsets of pixels are counted in 32 bits */
+    double reach = (double)MAX(1, GRAD_PIXELS / pixels) * llabs(a->x_at.stride_n) +
+                   (double)a->OH * a->stride_h * llabs(a->x_at.stride_h) + (double)a->OW * a->stride_w * llabs(a->x_at.stride_w);
+    a->in_place = inside && !a->dot_products && reach < INT32_MAX;
     int dot = a->dot_products, planar = dot || a->x_at.stride_c != 1 || a->C == 1;
     ptrdiff_t split_h = dot ? a->stride_h : 1;
 
@@ -39,7 +55,7 @@ KERNEL_PLAN(conv_grad_weight) {
         a->stage_rows = ceil_div((a->block_rows - 1) * a->stride_h + span_h + 1, split_h);
         a->stage_cols = dot ? a->block_cols : (a->block_cols - 1) * a->stride_w + span_w + 1;
         a->stage_plane = a->stage_rows * a->stage_cols * (dot ? split_h * a->S : 1);
-        if (a->block_rows == 1 || channels * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= GRAD_STAGE_BYTES)
+        if (a->block_rows == 1 || a->in_place || channels * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= GRAD_STAGE_BYTES)
             break;
         a->block_rows = ceil_div(a->block_rows, 2);
     }
@@ -49,12 +65,13 @@ KERNEL_PLAN(conv_grad_weight) {
     a->stage_sample = channels * a->stage_plane;
     a->block_n = 1;
     if (!dot && a->n_row_blocks == 1 && a->n_col_blocks == 1)
-        a->block_n = MAX(1, MIN(a->N, MIN(GRAD_PIXELS / pixels, GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
+        a->block_n = MAX(1, MIN(a->N, MIN(GRAD_PIXELS / pixels, a->in_place ? a->N : GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
     a->run = a->block_n * a->block_rows * a->block_cols;
 
     ptrdiff_t at = 0;
     a->gradient_at = at, at += round_up(a->run * a->k_block * sizeof(REAL), 64);
-    a->stage_at = at, at += round_up((a->block_n * a->stage_sample + 2 * LANES) * sizeof(REAL), 64) + 64;
+    if (!a->in_place)
+        a->stage_at = at, at += round_up((a->block_n * a->stage_sample + 2 * LANES) * sizeof(REAL), 64) + 64;
     a->result_at = at, at += round_up((a->c_block + TILE_PIXELS_1) * a->k_block * sizeof(REAL), 64);
     a->offset_at = at, at += round_up(a->run * sizeof(int32_t), 64);
     a->task.scratch_bytes = (size_t)at;
@@ -91,6 +108,9 @@ static void stage_run(const cg_conv_grad_weight_args *a, const gradient_run *b, 
 /* Address of the first pixel's input for term t of the weight. */
 INLINE const REAL *term_input(const cg_conv_grad_weight_args *a, const gradient_run *b, const REAL *stage, ptrdiff_t t) {
     ptrdiff_t c = t / (a->R * a->S) - b->c0, h = t / a->S % a->R * a->dilation_h, w = t % a->S * a->dilation_w;
+    if (a->in_place)
+        return (const REAL *)a->x + b->n0 * a->x_at.stride_n + (b->group * a->C + b->c0 + c) * a->x_at.stride_c +
+               (b->i0 * a->stride_h + h) * a->x_at.stride_h + (b->j0 * a->stride_w + w) * a->x_at.stride_w;
     if (a->dot_products)
         return stage + c * a->stage_plane + t % a->S * (a->stage_plane / a->S) +
                (h % a->stride_h * a->stage_rows + h / a->stride_h) * b->cols;
@@ -102,14 +122,17 @@ INLINE const REAL *term_input(const cg_conv_grad_weight_args *a, const gradient_
 static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, REAL *stage, int32_t *offset,
                           REAL *result, int first) {
     const cg_strides at = a->g_at;
-    ptrdiff_t pixel = 0, step = a->x_at.stride_c != 1 || a->C == 1 ? 1 : b->n_channels;
+    ptrdiff_t pixel = 0, step_n = a->stage_sample, step_w = a->x_at.stride_c != 1 || a->C == 1 ? 1 : b->n_channels;
+    ptrdiff_t step_h = a->stage_cols * step_w;
+    if (a->in_place)
+        step_n = a->x_at.stride_n, step_h = a->x_at.stride_h, step_w = a->x_at.stride_w;
     for (ptrdiff_t n = 0; n < b->n_samples; n++)
         for (ptrdiff_t i = 0; i < b->rows; i++) {
             const REAL *g = (const REAL *)a->grad_output + (b->n0 + n) * at.stride_n + (b->group * a->K + b->k0) * at.stride_c +
                             (b->i0 + i) * at.stride_h + b->j0 * at.stride_w;
             REAL *to = gradient + pixel * b->width;
             for (ptrdiff_t j = 0; j < b->cols; j++)
-                offset[pixel++] = (int32_t)(n * a->stage_sample + (i * a->stride_h * a->stage_cols + j * a->stride_w) * step);
+                offset[pixel++] = (int32_t)(n * step_n + i * a->stride_h * step_h + j * a->stride_w * step_w);
             if (at.stride_w == 1 && at.stride_c != 1) {
                 if (i == 0 && at.stride_h == b->cols) /* all rows at once */
                     transpose_block(to, b->width, g, at.stride_c, b->n_k, b->rows * b->cols, 1);
@@ -188,13 +211,20 @@ KERNEL_RUN(conv_grad_weight) {
                     b.n_samples = MIN(a->block_n, a->N - b.n0);
                     b.rows = MIN(a->block_rows, a->OH - b.i0);
                     b.cols = MIN(a->block_cols, a->OW - b.j0);
-                    stage_run(a, &b, stage);
+                    if (!a->in_place)
+                        stage_run(a, &b, stage);
                     if (a->dot_products)
                         add_dot(a, &b, gradient, stage, result);
                     else
                         add_broadcast(a, &b, gradient, stage, offset, result, first);
                     first = 0;
                 }
+        if (a->swap) { /* result[k][c] of the swapped roles is grad_weight as it is wanted */
+            REAL *out = (REAL *)a->grad_weight + (b.group * a->C + b.t0) * a->K + b.k0;
+            for (ptrdiff_t t = 0; t < b.n_terms; t++)
+                copy_run(out + t * a->K, result + t * b.width, b.n_k);
+            continue;
+        }
         REAL *out = (REAL *)a->grad_weight + (b.group * a->K + b.k0) * terms + b.t0;
         if (a->dot_products)
             for (ptrdiff_t k = 0; k < b.n_k; k++)

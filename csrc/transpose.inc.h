@@ -31,7 +31,10 @@ static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from
             vec v[LANES];
             const REAL *p = from + r * from_step + c;
             if (LIKELY(rows == LANES && cols == LANES)) {
-                UNROLL for (int i = 0; i < LANES; i++) v[i] = v_load(p + i * from_step);
+                UNROLL for (int i = 0; i < LANES; i++) {
+                    v[i] = v_load(p + i * from_step);
+                    PREFETCH(p + i * from_step + 4 * LANES); /* many rows at once are more than hardware follows */
+                }
             } else
                 for (int i = 0; i < LANES; i++)
                     v[i] = i < rows ? (cols == LANES ? v_load(p + i * from_step) : v_load_n(p + i * from_step, cols)) : v_zero();
