@@ -6,6 +6,8 @@
     X(channel_sum)                                                                                                     \
     X(conv_pack)                                                                                                       \
     X(conv_correlate)                                                                                                  \
+    X(conv_depthwise)                                                                                                  \
+    X(conv_depthwise_grad)                                                                                             \
     X(conv_grad_weight)                                                                                                \
     X(winograd_weights)                                                                                                \
     X(winograd_fused)                                                                                                  \

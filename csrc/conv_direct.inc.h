@@ -13,6 +13,7 @@
 #define STAGE_BYTES (512 << 10)       /* of the staged input of one chunk */
 #define CHUNK_TERMS 1536              /* terms added between two visits to the results */
 #define WEIGHT_BYTES (1 << 20)        /* packed weights of one range of k */
+#define SOON_STEP 16                  /* elements of a cache line: what one fetch brings */
 #define SLACK (VECTORS_NARROW * LANES) /* tile_rows reads and writes up to a tile beyond the last pixel */
 
 static const REAL zeros[MAX(TILE_CHANNELS_MAX * LANES, TILE_ROWS_CHANNELS)];
@@ -196,6 +197,7 @@ INLINE ptrdiff_t tile_width(const cg_conv_args *a, ptrdiff_t channels_left) {
 /* Where a block stands. */
 typedef struct {
     ptrdiff_t group, k0, k1, n0, n1, i0, j0;
+    const REAL *next; /* where the input of the next block begins, for 1x1 kernels: there every term is one channel's */
 } conv_block;
 
 /* Part of a class of output positions that lies in a block: rows i0 .. i0+rows-1 and so on. */
@@ -213,12 +215,18 @@ INLINE conv_part part_of(const cg_conv_args *a, const conv_block *b, const cg_ph
     return part;
 }
 
+/* Whether the flattened rows of a part, as tiles over pixels compute them, are adjacent in y too. */
+INLINE int follows(const cg_conv_args *a, const conv_part *part) {
+    ptrdiff_t step_h = a->rows.out_step * a->y_at.stride_h, step_w = a->cols.out_step * a->y_at.stride_w;
+    return step_w == 1 && (part->rows == 1 || (step_h == part->cols && a->stage_row == part->cols));
+}
+
 /* Move results [pixel][width] (over channels) or [channel][row of the stage] (over pixels) of n channels to y and activate them. */
 static void store_results(const cg_conv_args *a, const conv_block *b, const conv_part *part, const REAL *result, ptrdiff_t width,
                     ptrdiff_t k0, ptrdiff_t n, ptrdiff_t flat) {
     const cg_strides at = a->y_at;
     ptrdiff_t rows = part->rows, cols = part->cols, step_h = a->rows.out_step * at.stride_h, step_w = a->cols.out_step * at.stride_w;
-    if (step_w == 1 && step_h == cols && (!a->vectors_over_pixels || a->stage_row == cols)) { /* rows follow each other */
+    if (a->vectors_over_pixels ? follows(a, part) : step_w == 1 && step_h == cols) { /* rows follow each other */
         cols *= rows;
         rows = 1;
     }
@@ -261,7 +269,8 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
 
 /* One chunk of input channels into the results of one class, vectors over channels. */
 static void add_over_channels(const cg_conv_args *a, ptrdiff_t samples, const conv_part *part, const REAL *stage, const REAL *w,
-                              const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, int first) {
+                              const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, int first,
+                              const REAL *next) {
     int kv = (int)(width / LANES);
     ptrdiff_t pixels = samples * part->rows * part->cols;
     broadcast_tile tile = broadcast_tile_for(kv, pixels);
@@ -283,19 +292,28 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t samples, const co
             }
         }
         REAL *out = result + done * width;
-        tile.fn(w, x, offset, terms, first ? bias : zeros, !first, out, width);
+        const REAL *soon = next && done < a->block_cols ? next + done * a->cols.in_step : out;
+        tile.fn(w, x, offset, terms, first ? bias : zeros, !first, out, width, soon, soon == out ? 0 : a->x_at.stride_c);
     }
 }
 
-/* The same, vectors over pixels. */
+/* The same, vectors over pixels. Where y is given the results go there at once, `y_step` between channels; only the last vectors, which would
+ * reach beyond its `pixels`, take the way over `result`. */
 static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const REAL *stage, const REAL *w, const int32_t *offset,
-                            ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, ptrdiff_t flat, int first) {
-    ptrdiff_t vectors = ceil_div((part->rows - 1) * a->stage_row + part->cols, LANES);
+                            ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, ptrdiff_t flat, int first,
+                            const REAL *next, REAL *y, ptrdiff_t y_step) {
+    ptrdiff_t pixels = (part->rows - 1) * a->stage_row + part->cols, vectors = ceil_div(pixels, LANES);
     int most = row_tile_vectors((int)width);
-    for (ptrdiff_t v = 0; v < vectors;) {
-        ptrdiff_t take = ceil_div(vectors - v, ceil_div(vectors - v, most));
-        tiles_rows[width][take](w, stage + v * LANES, offset, terms, first ? bias : zeros, !first, result + v * LANES, flat);
-        v += take;
+    for (ptrdiff_t v = 0, take; v < vectors; v += take) {
+        take = ceil_div(vectors - v, ceil_div(vectors - v, most));
+        int at_once = y && (v + take) * LANES <= pixels;
+        REAL *out = at_once ? y + v * LANES : result + v * LANES;
+        const REAL *soon = next && v * LANES < a->block_cols ? next + v * LANES * a->cols.in_step : out;
+        tiles_rows[width][take](w, stage + v * LANES, offset, terms, first ? bias : zeros, !first, out, at_once ? y_step : flat, soon,
+                                soon == out ? 0 : a->x_at.stride_c);
+        if (y && !at_once)
+            for (ptrdiff_t k = 0; k < width; k++)
+                copy_run(y + k * y_step + v * LANES, out + k * flat, pixels - v * LANES);
     }
 }
 
@@ -333,14 +351,26 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
                     width = tile_width(a, b->k1 - k);
                     if (part.rows == 0 || part.cols == 0)
                         continue;
-                    REAL *out = result + slot * a->slot;
+                    REAL *out = result + slot * a->slot, *y = 0;
+                    /* the next block's input is fetched during the first tiles of channels */
+                    const REAL *next = b->next ? b->next + (k - b->k0) / width * SOON_STEP * a->cols.in_step : 0;
+                    if ((k - b->k0) / width * SOON_STEP >= (a->vectors_over_pixels ? TILE_ROWS_VECTORS * LANES : TILE_PIXELS_4))
+                        next = 0;
+                    if (a->vectors_over_pixels && a->n_chunks == 1 && follows(a, &part))
+                        y = (REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + k) * a->y_at.stride_c +
+                            part.first_h * a->y_at.stride_h + part.first_w * a->y_at.stride_w;
                     const REAL *w = weight + (k - b->k0) * a->C * a->n_taps + (before * a->C + c0 * taps) * width;
                     if (a->vectors_over_pixels)
-                        add_over_pixels(a, &part, stage, w, offset, chunk * taps, width, bias + k - b->k0, out, flat, first);
+                        add_over_pixels(a, &part, stage, w, offset, chunk * taps, width, bias + k - b->k0, out, flat, first, next,
+                                        y, a->y_at.stride_c);
                     else
                         add_over_channels(a, b->n1 - b->n0, &part, stage, w, offset, chunk * taps, width, bias + k - b->k0, out,
-                                          first);
-                    if (last)
+                                          first, next);
+                    if (y) {
+                        ptrdiff_t pixels = part.rows * part.cols;
+                        for (ptrdiff_t q = 0; q < width && a->activation != CG_IDENTITY; q++)
+                            activate_run(a->activation, (REAL)a->parameter, y + q * a->y_at.stride_c, pixels);
+                    } else if (last)
                         store_results(a, b, &part, out, width, k, MIN(width, b->k1 - k), flat);
                 }
                 before += taps;
@@ -402,6 +432,13 @@ KERNEL_RUN(conv_correlate) {
             for (ptrdiff_t k = 0; k < round_up(a->k_group, LANES); k++)
                 bias[k] = a->bias && b.k0 + k < b.k1 ? ((const REAL *)a->bias)[b.group * a->K + b.k0 + k] : 0;
             packed = rest;
+        }
+        b.next = 0;
+        if (a->n_taps == 1 && a->n_chunks == 1 && a->x_at.stride_w == 1 && block + 1 < end) {
+            ptrdiff_t j = (block + 1) % a->n_col_blocks * a->block_cols, i = (block + 1) / a->n_col_blocks % a->n_row_blocks * a->block_rows;
+            ptrdiff_t n = i + j ? b.n0 : MIN(a->N - 1, b.n1);
+            b.next = (const REAL *)a->x + n * a->x_at.stride_n + b.group * a->C * a->x_at.stride_c +
+                     i * a->rows.in_step * a->x_at.stride_h + j * a->cols.in_step;
         }
         correlate_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset, bias);
     }

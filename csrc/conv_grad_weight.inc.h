@@ -155,7 +155,7 @@ static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run 
     for (ptrdiff_t t = 0; t < b->n_terms; t += tile.pixels) {
         for (int p = 0; p < tile.pixels; p++) /* the last tile repeats its last term; those results are not read */
             x[p] = term_input(a, b, stage, b->t0 + MIN(t + p, b->n_terms - 1));
-        tile.fn(gradient, x, offset, pixel, zeros, !first, result + t * b->width, b->width);
+        tile.fn(gradient, x, offset, pixel, zeros, !first, result + t * b->width, b->width, gradient, 0);
     }
 }
 

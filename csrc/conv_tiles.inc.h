@@ -6,12 +6,15 @@
  * tile_rows: KR output channels x V vectors of adjacent pixels.  out[k][v] += sum over t of w[t][k] * x[offset[t] + v]
  * tile_dot: KR x P sums of products along adjacent pixels.  out[k][p] += sum over i of g[k][i] * x[p][i]
  *
+ * `soon` is what will be needed after this tile: the first two fetch soon[t * soon_step] into the cache as they go, so that copying it
+ * later does not wait for memory. A step of 0 fetches nothing new.
+ *
  * Each result is one chain of multiply-adds in the order of t whatever the tile: tile sizes do not change its bits.
  */
 
 /* Every pixel starts from the vectors `init`; add: the sum is added to what `out` holds (shorter chains round less). */
 INLINE void tile_broadcast(const int KV, const int P, const REAL *w, const REAL *const *x, const int32_t *offset, ptrdiff_t n,
-                           const REAL *init, int add, REAL *out, ptrdiff_t out_step) {
+                           const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {
     vec sum[28];
     const REAL *px[14];
     UNROLL for (int p = 0; p < P; p++) {
@@ -21,6 +24,8 @@ INLINE void tile_broadcast(const int KV, const int P, const REAL *w, const REAL 
     for (ptrdiff_t t = 0; t < n; t++, w += KV * LANES) {
         ptrdiff_t at = offset[t];
         vec a[4];
+        PREFETCH(soon);
+        soon += soon_step;
         UNROLL for (int k = 0; k < KV; k++) a[k] = v_load(w + k * LANES);
         UNROLL for (int p = 0; p < P; p++) {
             vec b = v_set1(px[p][at]);
@@ -34,11 +39,12 @@ INLINE void tile_broadcast(const int KV, const int P, const REAL *w, const REAL 
 }
 
 typedef void tile_broadcast_fn(const REAL *, const REAL *const *, const int32_t *, ptrdiff_t, const REAL *, int, REAL *,
-                               ptrdiff_t);
+                               ptrdiff_t, const REAL *, ptrdiff_t);
 #define TILE(KV, P)                                                                                                    \
     static void tile_broadcast_##KV##x##P(const REAL *w, const REAL *const *x, const int32_t *offset, ptrdiff_t n,     \
-                                          const REAL *init, int add, REAL *out, ptrdiff_t out_step) {                  \
-        tile_broadcast(KV, P, w, x, offset, n, init, add, out, out_step);                                              \
+                                          const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon,  \
+                                          ptrdiff_t soon_step) {                                                       \
+        tile_broadcast(KV, P, w, x, offset, n, init, add, out, out_step, soon, soon_step);                             \
     }
 TILE(1, 1) TILE(1, 2) TILE(1, 4) TILE(1, 8)
 TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(2, 5)
@@ -123,13 +129,15 @@ INLINE int channel_vectors(ptrdiff_t channels_left) {
 
 /* init[k] is what the sums of channel k start from; add as above. */
 INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n,
-                      const REAL *init, int add, REAL *out, ptrdiff_t out_step) {
+                      const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {
     vec sum[24];
     UNROLL for (int k = 0; k < KR; k++) UNROLL for (int v = 0; v < V; v++)
         sum[k * V + v] = v_set1(init[k]);
     for (ptrdiff_t t = 0; t < n; t++, w += KR) {
         const REAL *p = x + offset[t];
         vec b[6];
+        PREFETCH(soon);
+        soon += soon_step;
         UNROLL for (int v = 0; v < V; v++) b[v] = v_load(p + v * LANES);
         UNROLL for (int k = 0; k < KR; k++) {
             vec a = v_set1(w[k]);
@@ -142,11 +150,12 @@ INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, c
     }
 }
 
-typedef void tile_rows_fn(const REAL *, const REAL *, const int32_t *, ptrdiff_t, const REAL *, int, REAL *, ptrdiff_t);
+typedef void tile_rows_fn(const REAL *, const REAL *, const int32_t *, ptrdiff_t, const REAL *, int, REAL *, ptrdiff_t, const REAL *,
+                          ptrdiff_t);
 #define TILE(KR, V)                                                                                                    \
     static void tile_rows_##KR##x##V(const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n, const REAL *init, \
-                                     int add, REAL *out, ptrdiff_t out_step) {                                         \
-        tile_rows(KR, V, w, x, offset, n, init, add, out, out_step);                                                   \
+                                     int add, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {  \
+        tile_rows(KR, V, w, x, offset, n, init, add, out, out_step, soon, soon_step);                                  \
     }
 #if TILE_ROWS_VECTORS == 3
 #define TILES(KR) TILE(KR, 1) TILE(KR, 2) TILE(KR, 3)

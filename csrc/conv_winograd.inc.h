@@ -242,7 +242,7 @@ static void multiply_points(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_
                 const REAL *x[14];
                 for (int q = 0; q < tile.pixels; q++) /* the last tile repeats its last row; those results are not read */
                     x[q] = v + c * tiles + p * point_v + MIN(t + q, tiles - 1) * step;
-                tile.fn(u + p * point_u, x, offset, n, zeros, c > 0, m + p * point_m + t * width, width);
+                tile.fn(u + p * point_u, x, offset, n, zeros, c > 0, m + p * point_m + t * width, width, v, 0);
             }
     }
 }

@@ -92,10 +92,10 @@ KERNEL_RUN(winograd_grad_products) {
                         for (int i = 0; i < tile.pixels; i++)
                             x[i] = from + MIN(q + i, n - 1);
                         if (q + tile.pixels <= n)
-                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, a->add || t0, du + (k + q) * row + c, row);
+                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, a->add || t0, du + (k + q) * row + c, row, v, 0);
                         else { /* rows beyond the block's last would be those of another thread: take the last tile aside */
                             REAL side[14 * WINOGRAD_WIDTH];
-                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, 0, side, width);
+                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, 0, side, width, v, 0);
                             for (ptrdiff_t i = q; i < n; i++) {
                                 REAL *to = du + (k + i) * row + c;
                                 for (ptrdiff_t j = 0; j < width; j += LANES) {

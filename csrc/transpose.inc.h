@@ -20,6 +20,19 @@ INLINE void fill_run(REAL *to, REAL value, ptrdiff_t n) {
         v_store_n(to + i, v_set1(value), n - i);
 }
 
+/* to[i] = from[2 * i]; nothing beyond from[2 * n - 2] is read. */
+INLINE void even_run(REAL *to, const REAL *from, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    for (; i + LANES < n; i += LANES)
+        v_store(to + i, v_even(v_load(from + 2 * i), v_load(from + 2 * i + LANES)));
+    if (i < n) {
+        ptrdiff_t rest = 2 * (n - i) - 1;
+        vec a = rest >= LANES ? v_load(from + 2 * i) : v_load_n(from + 2 * i, rest);
+        vec b = rest > LANES ? v_load_n(from + 2 * i + LANES, MIN(LANES, rest - LANES)) : v_zero();
+        v_store_n(to + i, v_even(a, b), n - i);
+    }
+}
+
 /* to[c * to_step + r] = from[r * from_step + c] for r < n_rows, c < n_cols.
  * Rows r = n_rows .. round_up(n_rows, LANES) - 1 of `to` become 0 where pad is set; else nothing beyond n_rows is written. */
 static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from, ptrdiff_t from_step, ptrdiff_t n_rows,
@@ -79,6 +92,8 @@ static void stage_planes(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_r
                         p[j] = 0;
                     if (step == 1)
                         copy_run(p + j0, q, j1 - j0);
+                    else if (step == 2)
+                        even_run(p + j0, q, j1 - j0);
                     else
                         for (ptrdiff_t j = j0; j < j1; j++)
                             p[j] = q[(j - j0) * step];

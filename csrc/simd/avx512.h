@@ -52,6 +52,13 @@ INLINE v_mask v_ieq(ivec a, ivec b) {
     return _mm512_cmpeq_epi64_mask((__m512i)a, (__m512i)b);
 #endif
 }
+INLINE v_mask v_ilt(ivec a, ivec b) {
+#if REAL_BYTES == 4
+    return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b);
+#else
+    return _mm512_cmplt_epi64_mask((__m512i)a, (__m512i)b);
+#endif
+}
 INLINE ivec v_iblend(v_mask mask, ivec yes, ivec no) {
 #if REAL_BYTES == 4
     return (ivec)_mm512_mask_blend_epi32(mask, (__m512i)no, (__m512i)yes);

@@ -30,6 +30,9 @@ INLINE v_mask v_not(v_mask a) {
 INLINE v_mask v_ieq(ivec a, ivec b) {
     return a == b;
 }
+INLINE v_mask v_ilt(ivec a, ivec b) {
+    return a < b;
+}
 INLINE ivec v_iblend(v_mask mask, ivec yes, ivec no) {
     return (mask & yes) | (~mask & no);
 }

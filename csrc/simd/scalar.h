@@ -106,6 +106,9 @@ INLINE vec v_sqrt(vec a) {
 INLINE v_mask v_ieq(ivec a, ivec b) {
     return a == b;
 }
+INLINE v_mask v_ilt(ivec a, ivec b) {
+    return a < b;
+}
 INLINE ivec v_iblend(v_mask mask, ivec yes, ivec no) {
     return mask ? yes : no;
 }
@@ -130,6 +133,10 @@ INLINE void v_store_i32(int32_t *p, ivec v) {
 INLINE vec v_even(vec a, vec b) {
     (void)b;
     return a;
+}
+INLINE vec v_odd(vec a, vec b) { /* of the two lanes of a and b together, the second */
+    (void)a;
+    return b;
 }
 INLINE vec v_zip_low(vec a, vec b) {
     (void)b;

@@ -8,7 +8,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from .kernels cimport (
-    CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_conv_correlate, CG_KERNEL_conv_grad_weight, CG_KERNEL_conv_pack, cg_axis,
+    CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_conv_correlate, CG_KERNEL_conv_depthwise,
+    CG_KERNEL_conv_depthwise_grad, CG_KERNEL_conv_grad_weight, CG_KERNEL_conv_pack, cg_axis,
     cg_channel_sum_args, cg_conv_args, cg_conv_grad_weight_args, cg_phase, cg_strides, cg_winograd_args,
 )
 from .memory cimport give, take
@@ -122,13 +123,19 @@ cdef class Plan:
     and the same with all rows laid end to end."""
 
     cdef readonly Axis rows, cols, one_row, all_cols
-    cdef bint winograd, channels_last
+    cdef bint winograd, channels_last, depthwise
 
     def __init__(self, shape, int direction, bint is_float32):
         cdef int i
         cdef bint backward = direction == GRAD_INPUT
         self.channels_last = shape.layout == "NHWC"
         self.winograd = reason(shape, is_float32).startswith("winograd")
+        self.depthwise = (
+            shape.groups == (shape.out_channels if backward else shape.in_channels) and shape.groups > 1
+            and shape.kernel in ((3, 3), (5, 5)) and shape.dilation == (1, 1)
+            and (shape.stride == (1, 1) or (shape.stride == (2, 2) and not backward))
+            and min(shape.height, shape.width, shape.out_height, shape.out_width) > 1
+        )
         if direction == GRAD_WEIGHT or self.winograd:
             return
         axes = []
@@ -231,6 +238,13 @@ cdef Plan fill(
     return plan
 
 
+cdef int direct_kernel(Plan plan, const cg_conv_args *args) noexcept:
+    """The kernel for a direct convolution."""
+    if plan.depthwise and args.x_at.stride_w == 1 and args.y_at.stride_w == 1:
+        return CG_KERNEL_conv_depthwise
+    return CG_KERNEL_conv_correlate
+
+
 cdef int correlate(
     real tag, shape, int direction, x, weight, bias, int activation, double parameter, out
 ) except -1:
@@ -246,7 +260,7 @@ cdef int correlate(
     plan = fill[real](tag, shape, direction, x, weight, bias, activation, parameter, out, &args, &wino)
     if plan.winograd:
         return winograd.correlate(&wino, dtype)
-    return execute(CG_KERNEL_conv_correlate, dtype, &args)
+    return execute(direct_kernel(plan, &args), dtype, &args)
 
 
 def forward(shape, x, weight, bias, int activation, double parameter, out):
@@ -317,15 +331,24 @@ cdef Plan fill_weight_gradient(
     return plan
 
 
+cdef int gradient_kernel(Plan plan, const cg_conv_grad_weight_args *args) noexcept:
+    """The kernel for a direct gradient by the weight."""
+    if plan.depthwise and args.x_at.stride_w == 1 and args.g_at.stride_w == 1:
+        return CG_KERNEL_conv_depthwise_grad
+    return CG_KERNEL_conv_grad_weight
+
+
 cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
     cdef cg_conv_grad_weight_args args
     cdef cg_winograd_args wino
     cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef Plan plan
     if not len(x):
         return 0
-    if fill_weight_gradient[real](tag, shape, grad_output, x, out, &args, &wino).winograd:
+    plan = fill_weight_gradient[real](tag, shape, grad_output, x, out, &args, &wino)
+    if plan.winograd:
         return winograd.grad_weight(&wino, dtype)
-    return execute(CG_KERNEL_conv_grad_weight, dtype, &args)
+    return execute(gradient_kernel(plan, &args), dtype, &args)
 
 
 def grad_weight(shape, grad_output, x, out):
@@ -387,7 +410,7 @@ cdef PackedWeights pack_as(real tag, shape, x, weight, out):
     else:
         plan_kernel(CG_KERNEL_conv_pack, dtype, &args)
         n_bytes = args.packed_bytes
-    if n_bytes == 0:
+    if n_bytes == 0 or (not plan.winograd and direct_kernel(plan, &args) == CG_KERNEL_conv_depthwise):
         return packed  # transformed as they are used: keeping them would cost more memory traffic than it saves
     packed.data = take(n_bytes)
     if packed.data == NULL:
@@ -423,7 +446,7 @@ cdef int correlate_packed(
         wino.u = packed.data
         return winograd.correlate(&wino, dtype)
     args.packed = packed.data
-    return execute(CG_KERNEL_conv_correlate, dtype, &args)
+    return execute(direct_kernel(plan, &args), dtype, &args)
 
 
 def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out):
@@ -450,14 +473,18 @@ cdef dict explain_as(real tag, shape, int direction, x, weight, out):
         blocking, shared, scratch, n_threads = winograd.describe(&wino, dtype, direction == GRAD_WEIGHT)
         algorithm = f"winograd F({wino.m}x{wino.m}, 3x3)"
     elif direction == GRAD_WEIGHT:
-        plan_kernel(CG_KERNEL_conv_grad_weight, dtype, &grad)
+        plan_kernel(gradient_kernel(plan, &grad), dtype, &grad)
         algorithm = "direct, sums along pixels" if grad.dot_products else "direct, vectors over output channels"
+        if gradient_kernel(plan, &grad) == CG_KERNEL_conv_depthwise_grad:
+            algorithm = "direct, depthwise"
         blocking = f"{grad.k_block} output channels x {grad.c_block} weights of each"
         shared, scratch, n_threads = 0, grad.task.scratch_bytes, threads_for(&grad.task)
     else:
-        plan_kernel(CG_KERNEL_conv_correlate, dtype, &args)
+        plan_kernel(direct_kernel(plan, &args), dtype, &args)
         over = "pixels" if args.vectors_over_pixels else "output channels"
         algorithm = f"direct, vectors over {over}"
+        if direct_kernel(plan, &args) == CG_KERNEL_conv_depthwise:
+            algorithm = "direct, depthwise"
         blocking = (
             f"{args.block_n} samples x {args.block_rows} rows x {args.block_cols} columns x {min(args.k_group, args.K)} "
             f"output channels, {args.c_chunk} input channels at a time"

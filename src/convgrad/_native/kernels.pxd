@@ -1,5 +1,7 @@
 """The only declaration of the C kernels for Cython."""
 
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
 cdef extern from "kernels.h" nogil:
     ctypedef struct cg_task:
         ptrdiff_t n_blocks
@@ -23,6 +25,8 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_channel_sum
         CG_KERNEL_conv_pack
         CG_KERNEL_conv_correlate
+        CG_KERNEL_conv_depthwise
+        CG_KERNEL_conv_depthwise_grad
         CG_KERNEL_conv_grad_weight
         CG_KERNEL_winograd_weights
         CG_KERNEL_winograd_fused
@@ -31,6 +35,36 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_winograd_grad_output
         CG_KERNEL_winograd_grad_products
         CG_KERNEL_winograd_grad_weight
+        CG_KERNEL_max_pool2d
+        CG_KERNEL_max_pool2d_backward
+        CG_KERNEL_max_pool2d_plane_indices
+        CG_KERNEL_avg_pool2d
+        CG_KERNEL_avg_pool2d_backward
+        CG_KERNEL_subsample2d
+        CG_KERNEL_subsample2d_backward
+        CG_KERNEL_global_avg_pool2d
+        CG_KERNEL_global_avg_pool2d_backward
+        CG_KERNEL_global_max_pool2d
+        CG_KERNEL_global_max_pool2d_backward
+        CG_KERNEL_locally_connected2d
+        CG_KERNEL_locally_connected2d_grad_weight
+        CG_KERNEL_locally_connected2d_grad_input
+        CG_KERNEL_activation
+        CG_KERNEL_activation_backward
+        CG_KERNEL_activation_backward_bias
+        CG_KERNEL_sum_partials
+        CG_KERNEL_dropout
+        CG_KERNEL_softmax
+        CG_KERNEL_log_softmax
+        CG_KERNEL_softmax_backward
+        CG_KERNEL_log_softmax_backward
+        CG_KERNEL_softmax_cross_entropy
+        CG_KERNEL_least_squares
+        CG_KERNEL_sigmoid_cross_entropy
+        CG_KERNEL_batch_norm
+        CG_KERNEL_batch_norm_backward
+        CG_KERNEL_layer_norm
+        CG_KERNEL_layer_norm_backward
         CG_N_KERNELS
 
     ctypedef struct cg_table:
@@ -109,3 +143,165 @@ cdef extern from "kernels.h" nogil:
         cg_strides x_at, g_at
         int dot_products
         ptrdiff_t k_block, c_block
+
+    ctypedef struct cg_windows:
+        ptrdiff_t planes, Z, H, W, R, S, OH, OW
+        ptrdiff_t stride_h, stride_w, dilation_h, dilation_w, top, bottom, left, right
+
+    ctypedef struct cg_max_pool_args:
+        cg_task task
+        const void *x
+        void *y
+        void *indices
+        int wide
+        cg_windows windows
+
+    ctypedef struct cg_max_pool_backward_args:
+        cg_task task
+        const void *grad_output
+        const void *indices
+        void *result
+        int32_t *invalid
+        int wide
+        cg_windows windows
+
+    ctypedef struct cg_avg_pool_args:
+        cg_task task
+        const void *x
+        const void *weight
+        const void *bias
+        void *y
+        void *grad_x
+        void *weight_sums
+        void *bias_sums
+        ptrdiff_t C
+        int count_include_pad
+        cg_windows windows
+
+    ctypedef struct cg_global_pool_args:
+        cg_task task
+        const void *x
+        void *y
+        int64_t *indices
+        int32_t *invalid
+        ptrdiff_t planes, pixels, Z
+
+    ctypedef struct cg_local_args:
+        cg_task task
+        const void *x
+        const void *weight
+        const void *bias
+        const void *grad_output
+        void *out
+        void *grad_bias
+        ptrdiff_t N, C, H, W, K, R, S, OH, OW, stride_h, stride_w
+        cg_strides x_at, y_at
+        int activation
+        double parameter
+
+    # activations, dropout
+    ctypedef struct cg_activation_args:
+        cg_task task
+        const void *grad_output
+        const void *x
+        void *out
+        ptrdiff_t n
+        int op
+        double parameter
+
+    ctypedef struct cg_activation_bias_args:
+        cg_task task
+        const void *grad_output
+        const void *x
+        void *out
+        double *partial
+        ptrdiff_t outer, C, inner, outer_step
+        int op
+        double parameter
+
+    ctypedef struct cg_sum_partials_args:
+        cg_task task
+        const double *partial
+        void *out
+        ptrdiff_t n_partials, C
+
+    ctypedef struct cg_dropout_args:
+        cg_task task
+        const void *x
+        const uint8_t *mask
+        void *out
+        ptrdiff_t n
+        double scale, shift, fill
+
+    # softmax, losses, normalisation
+    ctypedef struct cg_softmax_args:
+        cg_task task
+        const void *x
+        const void *y
+        void *out
+        ptrdiff_t outer, K, inner
+
+    enum:
+        CG_LOSS_RUN
+
+    ctypedef struct cg_loss_args:
+        cg_task task
+        const void *x
+        const int64_t *labels
+        const void *target
+        void *grad
+        void *losses
+        double *totals
+        ptrdiff_t n, K
+        double scale
+
+    ctypedef struct cg_batch_norm_args:
+        cg_task task
+        const void *x
+        const void *weight
+        const void *bias
+        const void *running_mean
+        const void *running_var
+        void *y
+        void *mean
+        void *inv_std
+        void *new_running_mean
+        void *new_running_var
+        ptrdiff_t outer, C, inner
+        double momentum, eps
+        int training
+
+    ctypedef struct cg_batch_norm_backward_args:
+        cg_task task
+        const void *grad_output
+        const void *x
+        const void *weight
+        const void *mean
+        const void *inv_std
+        void *grad_x
+        void *grad_weight
+        void *grad_bias
+        ptrdiff_t outer, C, inner
+        int training
+
+    ctypedef struct cg_layer_norm_args:
+        cg_task task
+        const void *x
+        const void *weight
+        const void *bias
+        void *y
+        void *mean
+        void *inv_std
+        ptrdiff_t n, K
+        double eps
+
+    ctypedef struct cg_layer_norm_backward_args:
+        cg_task task
+        const void *grad_output
+        const void *x
+        const void *weight
+        const void *mean
+        const void *inv_std
+        void *grad_x
+        double *partial
+        ptrdiff_t n, K, n_step

@@ -1,0 +1,216 @@
+/* Pools over whole planes: the mean or the largest of all pixels of each channel. One block is one plane of `pixels` x
+ * Z numbers.
+ *
+ * A plane is read in periods of a multiple of Z numbers that is at least four vectors where Z is small, so that the
+ * same lane always meets the same channel. Means: runs of GLOBAL_RUN periods are summed in vectors, the runs in double.
+ */
+#define GLOBAL_RUN 256
+
+static const REAL lowest = -(REAL)INFINITY;
+
+/* Widths of index that the reductions write. */
+enum { INDEX_U8, INDEX_I32, INDEX_I64 };
+
+/* One step of a maximum: what wins is larger, or a NaN where there was none. */
+INLINE void max_down(vec *best, ivec *which, vec x, ivec index, int indexed) {
+    if (!indexed) {
+        *best = v_blend(v_isnan(*best), *best, v_max(*best, x)); /* v_max gives x where one of the two is NaN */
+        return;
+    }
+    v_mask wins = v_and(v_not(v_le(x, *best)), v_eq(*best, *best));
+    *best = v_blend(wins, x, *best);
+    *which = v_iblend(wins, index, *which);
+}
+
+INLINE ptrdiff_t global_period(ptrdiff_t Z) {
+    return Z >= LANES ? Z : 4 * LANES * Z;
+}
+/* A small plane of one channel is read a vector at a time. */
+INLINE ptrdiff_t period_of(ptrdiff_t Z, ptrdiff_t pixels) {
+    return Z == 1 && pixels < 8 * LANES ? LANES : global_period(Z);
+}
+
+INLINE size_t global_scratch(ptrdiff_t Z) {
+    return (size_t)global_period(Z) * (sizeof(double) + 2 * sizeof(REAL));
+}
+
+/* y[z] = mean of the plane's pixels */
+static void mean_of_plane(const REAL *x, ptrdiff_t pixels, ptrdiff_t Z, void *scratch, REAL *y) {
+    ptrdiff_t n = pixels * Z, period = global_period(Z), periods = n / period;
+    double *total = scratch;
+    REAL *sum = (REAL *)(total + period);
+    if (Z == 1 && periods == 0) {
+        vec s = v_zero();
+        for (ptrdiff_t t = 0; t < n; t += LANES)
+            s += n - t >= LANES ? v_load(x + t) : v_load_n(x + t, n - t);
+        *y = v_sum(s) / (REAL)pixels;
+        return;
+    }
+    for (ptrdiff_t t = 0; t < period; t++)
+        total[t] = 0;
+    for (ptrdiff_t m0 = 0; m0 < periods; m0 += GLOBAL_RUN) {
+        const REAL *run = x + m0 * period;
+        ptrdiff_t m1 = MIN(GLOBAL_RUN, periods - m0), t = 0;
+        for (; t + 4 * LANES <= period; t += 4 * LANES) {
+            vec s[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+            for (ptrdiff_t m = 0; m < m1; m++)
+                UNROLL for (int i = 0; i < 4; i++) s[i] += v_load(run + m * period + t + i * LANES);
+            UNROLL for (int i = 0; i < 4; i++) v_store(sum + t + i * LANES, s[i]);
+        }
+        for (; t < period; t += LANES) {
+            vec s = v_zero();
+            t = MIN(t, period - LANES); /* the last vector overlaps the one before */
+            for (ptrdiff_t m = 0; m < m1; m++)
+                s += v_load(run + m * period + t);
+            v_store(sum + t, s);
+        }
+        for (t = 0; t < period; t++)
+            total[t] += sum[t];
+    }
+    for (ptrdiff_t t = Z; t < period; t += Z)
+        for (ptrdiff_t z = 0; z < Z; z++)
+            total[z] += total[t + z];
+    for (ptrdiff_t t = periods * period; t < n; t += Z)
+        for (ptrdiff_t z = 0; z < Z; z++)
+            total[z] += x[t + z];
+    for (ptrdiff_t z = 0; z < Z; z++)
+        y[z] = (REAL)(total[z] / (double)pixels);
+}
+
+/* x[...] = of[z] / pixels in the whole plane */
+static void share_in_plane(const REAL *of, ptrdiff_t pixels, ptrdiff_t Z, REAL *share, REAL *x) {
+    ptrdiff_t n = pixels * Z, period = global_period(Z);
+    for (ptrdiff_t z = 0; z < Z; z++)
+        share[z] = of[z] / (REAL)pixels;
+    if (Z == 1) {
+        vec value = v_set1(share[0]);
+        for (ptrdiff_t t = 0; t < n; t += LANES)
+            pool_store(x + t, x + n, value, n - t);
+        return;
+    }
+    for (ptrdiff_t t = Z; t < period; t++)
+        share[t] = share[t - Z];
+    for (ptrdiff_t t = 0; t < n; t += period)
+        pool_copy(x + t, x + n, share, share + period, MIN(period, n - t));
+}
+
+/* Whether x at pixel `at` comes before the best so far: larger, or NaN, or as good and earlier. */
+INLINE int comes_first(REAL x, int64_t at, REAL best, int64_t best_at) {
+    if (x != x || best != best)
+        return x != x && (best == best || at < best_at);
+    return x > best || (x == best && at < best_at);
+}
+
+/* y[z] = the largest of the plane's pixels, index `at + z` its place, where indices are wanted. The counter of periods
+ * fits a lane of INT: a plane of 2^31 periods does not fit memory. */
+static void largest_of_plane(const REAL *x, ptrdiff_t pixels, ptrdiff_t Z, void *scratch, REAL *y, void *indices,
+                             int width, ptrdiff_t at) {
+    ptrdiff_t n = pixels * Z, period = period_of(Z, pixels), periods = n / period, t = 0, folded = periods ? period : 0;
+    REAL *largest = scratch;
+    INT *where = (INT *)(largest + period);
+    for (; t + 4 * LANES <= folded; t += 4 * LANES) {
+        vec best[4];
+        ivec which[4];
+        UNROLL for (int i = 0; i < 4; i++) {
+            best[i] = v_load(x + t + i * LANES);
+            which[i] = v_iset1(0);
+        }
+        for (ptrdiff_t m = 1; m < periods; m++)
+            UNROLL for (int i = 0; i < 4; i++)
+                max_down(&best[i], &which[i], v_load(x + m * period + t + i * LANES), v_iset1((INT)m), 1);
+        UNROLL for (int i = 0; i < 4; i++) {
+            v_store(largest + t + i * LANES, best[i]);
+            v_istore(where + t + i * LANES, which[i]);
+        }
+    }
+    for (; t < folded; t += LANES) {
+        t = MIN(t, period - LANES); /* the last vector overlaps the one before */
+        vec best = v_load(x + t);
+        ivec which = v_iset1(0);
+        for (ptrdiff_t m = 1; m < periods; m++)
+            max_down(&best, &which, v_load(x + m * period + t), v_iset1((INT)m), 1);
+        v_store(largest + t, best);
+        v_istore(where + t, which);
+    }
+    for (ptrdiff_t z = 0; z < Z; z++) {
+        REAL best = x[z];
+        int64_t best_at = 0;
+        ptrdiff_t pixel = 0, step = period / Z;
+        for (t = z; t < folded; t += Z, pixel++) {
+            int64_t place = (int64_t)where[t] * step + pixel;
+            if (comes_first(largest[t], place, best, best_at)) {
+                best = largest[t];
+                best_at = place;
+            }
+        }
+        for (pixel = periods * step; pixel < pixels; pixel++)
+            if (comes_first(x[pixel * Z + z], pixel, best, best_at)) {
+                best = x[pixel * Z + z];
+                best_at = pixel;
+            }
+        y[z] = best;
+        if (!indices)
+            continue;
+        if (width == INDEX_U8)
+            ((uint8_t *)indices)[at + z] = (uint8_t)best_at;
+        else if (width == INDEX_I32)
+            ((int32_t *)indices)[at + z] = (int32_t)best_at;
+        else
+            ((int64_t *)indices)[at + z] = best_at;
+    }
+}
+
+static void plan_global(cg_global_pool_args *a, double work) {
+    a->task.n_blocks = a->planes;
+    a->task.work = work * a->planes * a->pixels * a->Z;
+    a->task.scratch_bytes = global_scratch(a->Z);
+}
+
+KERNEL_PLAN(global_avg_pool2d) {
+    plan_global(args_, 1);
+}
+KERNEL_RUN(global_avg_pool2d) {
+    const cg_global_pool_args *a = args_;
+    for (ptrdiff_t p = begin; p < end; p++)
+        mean_of_plane((const REAL *)a->x + p * a->pixels * a->Z, a->pixels, a->Z, scratch_, (REAL *)a->y + p * a->Z);
+}
+
+KERNEL_PLAN(global_avg_pool2d_backward) {
+    plan_global(args_, 1);
+}
+KERNEL_RUN(global_avg_pool2d_backward) {
+    const cg_global_pool_args *a = args_;
+    for (ptrdiff_t p = begin; p < end; p++)
+        share_in_plane((const REAL *)a->x + p * a->Z, a->pixels, a->Z, scratch_, (REAL *)a->y + p * a->pixels * a->Z);
+}
+
+KERNEL_PLAN(global_max_pool2d) {
+    plan_global(args_, 2);
+}
+KERNEL_RUN(global_max_pool2d) {
+    const cg_global_pool_args *a = args_;
+    for (ptrdiff_t p = begin; p < end; p++)
+        largest_of_plane((const REAL *)a->x + p * a->pixels * a->Z, a->pixels, a->Z, scratch_, (REAL *)a->y + p * a->Z,
+                         a->indices, INDEX_I64, p * a->Z);
+}
+
+KERNEL_PLAN(global_max_pool2d_backward) {
+    plan_global(args_, 1);
+}
+
+KERNEL_RUN(global_max_pool2d_backward) {
+    (void)scratch_;
+    const cg_global_pool_args *a = args_;
+    ptrdiff_t Z = a->Z, n = a->pixels * Z;
+    for (ptrdiff_t p = begin; p < end; p++) {
+        REAL *y = (REAL *)a->y + p * n;
+        memset(y, 0, (size_t)n * sizeof(REAL));
+        for (ptrdiff_t z = 0; z < Z; z++) {
+            int64_t at = a->indices[p * Z + z];
+            if (at >= 0 && at < a->pixels)
+                y[at * Z + z] = ((const REAL *)a->x)[p * Z + z];
+            else
+                RAISE_FLAG(a->invalid);
+        }
+    }
+}
