@@ -1,0 +1,160 @@
+"""What every layer has in common: modes, parameters, state dicts.
+
+A layer owns its arrays as `Parameter` objects and remembers, from `forward` to `backward`, what the derivative needs.
+
+Gradients are stored, not added up: every `backward` puts fresh gradients into `Parameter.grad`, and there is nothing to
+zero between steps. A layer object can therefore stand in a network only once.
+"""
+
+import numpy as np
+
+__all__ = ["Layer", "Parameter"]
+
+
+class Parameter:
+    """A trainable array and its gradient.
+
+    Attributes
+    ----------
+    data : ndarray, float32 or float64; optimizers update it in place
+    grad : ndarray of the same shape and dtype from the last backward, or None before the first
+    """
+
+    __slots__ = ("__weakref__", "data", "grad")
+
+    def __init__(self, data):
+        self.data = data
+        self.grad = None
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    @property
+    def dtype(self):
+        return self.data.dtype
+
+    @property
+    def size(self):
+        return self.data.size
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __repr__(self):
+        return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+
+class Layer:
+    """Base class of all layers.
+
+    A subclass defines `forward(x)` and `backward(grad_output)`. Attributes that hold a `Parameter` or a `Layer` are
+    found by themselves, in the order in which they were set. `backward` returns the gradient by the layer's input; a
+    layer with parameters also stores theirs, and takes `input_grad=False`, which saves that work and returns None.
+
+    Attributes
+    ----------
+    training : bool, True until `eval()` is called; dropout acts only while it is True
+    """
+
+    training = True
+
+    def forward(self, x):
+        """Return the layer's output for the batch `x`, and remember what `backward` will need.
+
+        Arrays are remembered, not copied: change neither `x` nor the output in place before `backward`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward(x)")
+
+    def backward(self, grad_output):
+        """Return the gradient of the loss by the last forward's input, given that by its output."""
+        raise NotImplementedError(f"{type(self).__name__} must define backward(grad_output)")
+
+    def __call__(self, x):
+        return self.forward(x)
+
+    def children(self):
+        """Yield (name, layer) for every layer directly inside this one."""
+        for name, value in vars(self).items():
+            if isinstance(value, Layer):
+                yield name, value
+
+    def layers(self):
+        """Yield this layer and all layers inside it, outermost first."""
+        yield self
+        for _, child in self.children():
+            yield from child.layers()
+
+    def named_parameters(self, prefix=""):
+        """Yield (name, Parameter), named as PyTorch names them: "weight", or "0.weight" inside a Sequential."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+        for name, child in self.children():
+            yield from child.named_parameters(f"{prefix}{name}.")
+
+    def parameters(self):
+        """List of all parameters, in the order of `named_parameters`."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def train(self, mode=True):
+        """Switch this layer and all layers inside it to training mode (or, with False, to evaluation); return self."""
+        for layer in self.layers():
+            layer.training = bool(mode)
+        return self
+
+    def eval(self):
+        """Switch this layer and all layers inside it to evaluation mode; return self."""
+        return self.train(False)
+
+    def state_dict(self):
+        """Return a dict from parameter names to copies of their arrays, with PyTorch's names and layouts."""
+        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state):
+        """Copy arrays from `state` into the parameters; nothing changes unless everything fits.
+
+        Parameters
+        ----------
+        state : mapping from name to array_like; PyTorch's `module.state_dict()` can be passed as it is
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError : names every missing, unexpected, misshapen or wrongly typed entry, all in one message
+        TypeError : `state` is not a mapping
+        """
+        if not hasattr(state, "items"):
+            raise TypeError(f"load_state_dict: state must map names to arrays, got {type(state).__name__}")
+        given = {name: np.asarray(value) for name, value in state.items()}
+        own = dict(self.named_parameters())
+        problems = _mismatches(own, given)
+        if problems:
+            raise ValueError(f"load_state_dict: entries do not fit this {type(self).__name__}: {'; '.join(problems)}")
+        for name, parameter in own.items():
+            parameter.data[...] = given[name]
+        return self
+
+    def _remembered(self, name):
+        """What `forward` left in attribute `name` for `backward`; RuntimeError where forward was not called."""
+        value = getattr(self, name, None)
+        if value is None:
+            raise RuntimeError(f"{type(self).__name__}.backward: call forward first")
+        return value
+
+
+def _mismatches(own, given):
+    missing = [f"{name} {parameter.shape}" for name, parameter in own.items() if name not in given]
+    extra = [f"{name} {array.shape}" for name, array in given.items() if name not in own]
+    shapes, dtypes = [], []
+    for name, parameter in own.items():
+        array = given.get(name)
+        if array is not None and array.shape != parameter.shape:
+            shapes.append(f"{name} has {array.shape} but the model holds {parameter.shape}")
+        elif array is not None and array.dtype != parameter.dtype:
+            dtypes.append(f"{name} is {array.dtype} but the model holds {parameter.dtype}")
+    kinds = {"missing": missing, "unexpected": extra, "wrong shape": shapes, "wrong dtype": dtypes}
+    return [f"{kind}: {', '.join(entries)}" for kind, entries in kinds.items() if entries]

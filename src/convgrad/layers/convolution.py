@@ -1,0 +1,101 @@
+"""Convolution layers."""
+
+from .. import functional
+from ..checks import choice, integer, pair
+from ..shapes import conv_shape
+from .weighted import WeightedLayer
+
+__all__ = ["Conv2D"]
+
+
+class Conv2D(WeightedLayer):
+    """2-D convolution (cross-correlation, as everywhere in machine learning) with an optional fused activation.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int, both divisible by groups
+    kernel_size : int or (int, int)
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), ((top, bottom), (left, right)), "valid", "same" or "full"
+    groups : int
+    bias : bool
+    activation : None, a name ("relu", ...) or (name, parameter)
+    layout : "NCHW" or "NHWC", of input and output; the weight's layout is the same for both
+    initializer : function of `convgrad.initializers`, with which the bias starts at zero; None starts weight and bias
+        uniformly on +-1 / sqrt(fan_in), as PyTorch does
+    rng : numpy.random.Generator, int seed or None
+    dtype : float32 or float64, of the parameters; inputs must have the same
+
+    Attributes
+    ----------
+    weight : Parameter (out_channels, in_channels / groups, rows, columns)
+    bias : Parameter (out_channels,), or None
+
+    Raises
+    ------
+    ValueError, TypeError : sizes below 1, channels that groups does not divide, an unknown activation, layout or dtype
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        *,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        activation=None,
+        layout="NCHW",
+        initializer=None,
+        rng=None,
+        dtype="float32",
+    ):
+        self.in_channels = integer("Conv2D", "in_channels", in_channels, 1)
+        self.out_channels = integer("Conv2D", "out_channels", out_channels, 1)
+        self.groups = integer("Conv2D", "groups", groups, 1)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"Conv2D: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
+            )
+        self.kernel_size = pair("Conv2D", "kernel_size", kernel_size, 1)
+        self.stride = pair("Conv2D", "stride", stride, 1)
+        self.dilation = pair("Conv2D", "dilation", dilation, 1)
+        self.padding = padding
+        self.layout = choice("Conv2D", "layout", layout, ("NCHW", "NHWC"))
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        self._check_padding(shape)
+        super().__init__(shape, bias=bias, activation=activation, initializer=initializer, rng=rng, dtype=dtype)
+
+    def _check_padding(self, weight_shape):
+        """Let a wrong padding fail here, where it was written, not at the first batch: any input that fits will do."""
+        smallest = [(k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+        x_shape = (0, self.in_channels, *smallest) if self.layout == "NCHW" else (0, *smallest, self.in_channels)
+        conv_shape("Conv2D", "x", 2, x_shape, weight_shape, algorithm="auto", **self._geometry())
+
+    def _affine(self, x, activation):
+        return functional.conv2d(x, self.weight.data, self._bias_data(), activation=activation, **self._geometry())
+
+    def _affine_backward(self, grad_output, x, input_grad, bias_grad):
+        return functional.conv2d_backward(
+            grad_output, x, self.weight.data, input_grad=input_grad, bias=bias_grad, **self._geometry()
+        )
+
+    def _activation_backward_bias(self, grad_output):
+        return functional.activation_backward_bias(self.activation, grad_output, self._kept, layout=self.layout)
+
+    def _geometry(self):
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "layout": self.layout,
+        }
+
+    def __repr__(self):
+        defaults = {"stride": (1, 1), "padding": 0, "dilation": (1, 1), "groups": 1, "layout": "NCHW"}
+        options = "".join(f", {name}={v!r}" for name, v in self._geometry().items() if v != defaults[name])
+        return f"Conv2D({self.in_channels}, {self.out_channels}, {self.kernel_size}{options}{self._tail()})"

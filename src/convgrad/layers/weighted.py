@@ -1,0 +1,92 @@
+"""What `Conv2D` and `Dense` share: weight, bias, and an activation fused into the forward pass.
+
+With z = affine(x) and y = f(z), backward needs f' at z. Most activations tell it from y, so z is never stored and f is
+computed in the affine operation's last pass. Those that need z (`FROM_INPUT`) run on their own in forward. Either way
+one sweep gives both the gradient by z and the bias gradient (`activation_backward_bias`).
+"""
+
+import math
+
+from .. import functional
+from ..activations import DEFAULT_PARAMETERS, NAMES, resolve
+from ..initializers import generator, he_uniform, zeros
+from .activations import FROM_INPUT, non_negative
+from .base import Layer, Parameter
+
+__all__ = ["WeightedLayer"]
+
+
+class WeightedLayer(Layer):
+    """y = f(weight applied to x, plus bias); subclasses define the three methods at the end."""
+
+    def __init__(self, weight_shape, *, bias, activation, initializer, rng, dtype):
+        function = type(self).__name__
+        self.activation = fused_activation(function, activation)
+        rng = generator(function, "rng", rng)
+        if initializer is None:
+            # PyTorch's default start: weight and bias uniform on +-1 / sqrt(fan_in)
+            self.weight = Parameter(he_uniform(weight_shape, rng=rng, gain=math.sqrt(1 / 3), dtype=dtype))
+            bound = 1 / math.sqrt(math.prod(weight_shape[1:]))
+            start = rng.uniform(-bound, bound, weight_shape[0]).astype(dtype) if bias else None
+        else:
+            self.weight = Parameter(initializer(weight_shape, rng=rng, dtype=dtype))
+            start = zeros(weight_shape[:1], dtype=dtype) if bias else None
+        self.bias = None if start is None else Parameter(start)
+
+    def forward(self, x):
+        if self.activation in FROM_INPUT:
+            self._kept = self._affine(x, None)
+            output = getattr(functional, self.activation)(self._kept)
+        else:
+            output = self._kept = self._affine(x, self.activation)
+        self._x = x
+        return output
+
+    def backward(self, grad_output, *, input_grad=True):
+        """Store the gradients of weight and bias; return that of the input, or None with `input_grad=False`."""
+        x = self._remembered("_x")
+        grad_bias = None
+        if self.activation is not None:
+            if self.bias is not None:
+                grad_output, grad_bias = self._activation_backward_bias(grad_output)
+            else:
+                name, *parameter = [self.activation] if isinstance(self.activation, str) else self.activation
+                grad_output = getattr(functional, f"{name}_backward")(grad_output, self._kept, *parameter)
+        needs_bias = self.bias is not None and grad_bias is None
+        grad_input, self.weight.grad, plain_grad_bias = self._affine_backward(grad_output, x, input_grad, needs_bias)
+        if self.bias is not None:
+            self.bias.grad = plain_grad_bias if needs_bias else grad_bias
+        return grad_input
+
+    def _bias_data(self):
+        return None if self.bias is None else self.bias.data
+
+    def _tail(self):
+        """The end of the description: what is not at its default."""
+        text = "" if self.bias is not None else ", bias=False"
+        if self.activation is not None:
+            text += f", activation={self.activation!r}"
+        return text
+
+    def _affine(self, x, activation):
+        """Return f(z), f the activation given."""
+        raise NotImplementedError
+
+    def _affine_backward(self, grad_output, x, input_grad, bias_grad):
+        """Return (grad_input, grad_weight, grad_bias), the first and last None where not asked for."""
+        raise NotImplementedError
+
+    def _activation_backward_bias(self, grad_output):
+        """Return the gradients by z and by the bias."""
+        raise NotImplementedError
+
+
+def fused_activation(function, activation):
+    """Return None, a name or (name, parameter) for the `activation` option of layer `function`."""
+    code, parameter = resolve(function, activation)
+    name = NAMES[code]
+    if name == "identity":
+        return None
+    if name not in DEFAULT_PARAMETERS:
+        return name
+    return name, non_negative(function, f"parameter of {name!r}", parameter)
