@@ -1,0 +1,161 @@
+"""Data to train on: the embedded handwritten digits, files in the IDX format of MNIST, and a stratified split.
+
+An IDX file (LeCun, Cortes, Burges 1998, http://yann.lecun.com/exdb/mnist) is, big-endian throughout: two zero bytes,
+one byte of type code, one byte with the number of axes, one unsigned 32-bit length per axis, the cells in C order.
+"""
+
+import gzip
+import importlib.resources
+import math
+import os
+import zlib
+
+import numpy as np
+
+from .initializers import generator
+
+__all__ = ["load_digits", "load_idx", "stratified_split"]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IDX_MAX_AXES = 32  # what every supported NumPy can hold
+_CHUNK_BYTES = 1 << 20
+
+
+def load_digits():
+    """The 1,797 handwritten digits of UCI's optical recognition test set, shipped with the package.
+
+    Returns
+    -------
+    images : ndarray (1797, 1, 8, 8), float32 in [0, 1]: pixels 0..16 divided by 16
+    labels : ndarray (1797,), int64 in 0..9
+
+    Source: Alpaydin and Kaynak (1998), UCI Machine Learning Repository, https://doi.org/10.24432/C50P49, CC BY 4.0;
+    scikit-learn's copy. Licence and attribution are in data/LICENSE-digits.txt beside the file.
+    """
+    resource = importlib.resources.files(__package__) / "data" / "digits.npz"
+    with resource.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        images, labels = stored["images"], stored["labels"]
+    return images[:, None].astype(np.float32) / np.float32(16), labels.astype(np.int64)
+
+
+def load_idx(path):
+    """Read an array from an IDX file (the format of MNIST), gzipped or not.
+
+    Cells are read in bounded pieces, so that a header that claims more than the file holds costs no memory, and a
+    compressed file never expands beyond what its header claims.
+
+    Parameters
+    ----------
+    path : str or path-like; gzip is recognised by content, not by name
+
+    Returns
+    -------
+    array : ndarray of the shape in the header; uint8, int8, int16, int32, float32 or float64 in native byte order
+
+    Raises
+    ------
+    ValueError : wrong magic or type code, damaged gzip stream, fewer or more cells than the header claims
+    OSError : the file cannot be opened
+
+    Source: the format's description on the MNIST page, LeCun, Cortes, Burges (1998).
+    """
+    name = os.fspath(path)
+    with open(name, "rb") as raw:
+        is_gzip = raw.read(2) == _GZIP_MAGIC
+        raw.seek(0)
+        if not is_gzip:
+            return _read_idx(raw, name)
+        try:
+            with gzip.GzipFile(fileobj=raw) as stream:
+                return _read_idx(stream, name)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"load_idx: {name!r} has a damaged or truncated gzip stream ({error})") from error
+
+
+def _read_idx(stream, name):
+    magic = _read_at_most(stream, 4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        raise ValueError(
+            f"load_idx: {name!r} is not an IDX file: it starts with {bytes(magic).hex(' ') or 'nothing'}, expected "
+            "00 00, a type code and the number of axes"
+        )
+    code, n_axes = magic[2], magic[3]
+    if code not in _IDX_DTYPES:
+        known = ", ".join(f"0x{known:02x}" for known in _IDX_DTYPES)
+        raise ValueError(f"load_idx: {name!r} has type code 0x{code:02x}; the format knows {known}")
+    if not 1 <= n_axes <= _IDX_MAX_AXES:
+        raise ValueError(f"load_idx: {name!r} claims {n_axes} axes; 1 to {_IDX_MAX_AXES} can be read")
+    lengths = _read_at_most(stream, 4 * n_axes)
+    if len(lengths) < 4 * n_axes:
+        raise ValueError(f"load_idx: {name!r} ends inside its header, which claims {n_axes} axes")
+    shape = tuple(int.from_bytes(lengths[i : i + 4], "big") for i in range(0, 4 * n_axes, 4))
+    dtype = np.dtype(_IDX_DTYPES[code])
+    expected_bytes = math.prod(shape) * dtype.itemsize
+    data = _read_at_most(stream, expected_bytes)
+    if len(data) < expected_bytes:
+        raise ValueError(
+            f"load_idx: {name!r} is truncated: its header claims shape {shape} of {dtype.newbyteorder('=').name}, "
+            f"{expected_bytes} bytes, but only {len(data)} follow"
+        )
+    if stream.read(1):
+        raise ValueError(
+            f"load_idx: {name!r} holds more than the {expected_bytes} bytes its header claims for shape {shape}"
+        )
+    try:
+        array = np.frombuffer(data, dtype).reshape(shape)
+    except ValueError as error:  # a zero length beside lengths whose product overflows
+        raise ValueError(f"load_idx: {name!r} claims shape {shape}, which NumPy cannot hold ({error})") from error
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_at_most(stream, n_bytes):
+    """Read `n_bytes`, or fewer where the stream ends, in pieces: memory grows with what is there, not with a claim."""
+    data = bytearray()
+    while len(data) < n_bytes:
+        piece = stream.read(min(_CHUNK_BYTES, n_bytes - len(data)))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def stratified_split(labels, fraction=0.2, seed=None):
+    """Split indices in two so that every class keeps its share on both sides.
+
+    Parameters
+    ----------
+    labels : array_like (N,), integers
+    fraction : float strictly between 0 and 1, share of every class that is held out (rounded to whole samples)
+    seed : int, numpy.random.Generator or None, the source of the random choice; an int makes it repeatable
+
+    Returns
+    -------
+    train, held_out : ndarrays of int64, disjoint, together 0..N-1, each in random order
+
+    Raises
+    ------
+    ValueError : labels is not one-dimensional, fraction is out of range, or one side would be empty
+    TypeError : labels are not integers
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise ValueError(f"stratified_split: labels must have one axis, got shape {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"stratified_split: labels must be integers, got {labels.dtype}")
+    if not 0 < fraction < 1:
+        raise ValueError(f"stratified_split: fraction must be between 0 and 1, both excluded; got {fraction!r}")
+    rng = generator("stratified_split", "seed", seed)
+    sides = ([], [])
+    for value in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == value))
+        n_held_out = round(fraction * len(members))
+        sides[0].append(members[n_held_out:])
+        sides[1].append(members[:n_held_out])
+    train, held_out = (rng.permutation(np.concatenate(side or [np.empty(0, np.int64)])) for side in sides)
+    if not len(train) or not len(held_out):
+        raise ValueError(
+            f"stratified_split: fraction={fraction} of {len(labels)} labels leaves one side empty; "
+            f"got {len(train)} and {len(held_out)} samples"
+        )
+    return train, held_out
