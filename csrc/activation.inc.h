@@ -1,13 +1,14 @@
-/* Activations, their derivatives, and the derivative with the gradient of a bias.
+/* Activations and their derivatives.
  *
- *   value     y = a(x)
- *   backward  grad_input = grad_output * a'(.), from the output y (sigmoid, tanh, relu, leaky_relu, elu, selu) or from the
- *             input x (softplus, silu, gelu): one read of each operand, one write, in place allowed
- *   bias      the same, and the sum of the results of each channel
+ *   value      y = a(x)
+ *   backward   grad_input = grad_output * a'(.), one read of each operand, one write, in place allowed
  *
- * The switch over activations stands outside the loops; each loop is compiled for one activation. Exponentials are taken of
- * -|x|, which cannot overflow. Sources: elu Clevert et al. (2015), arXiv 1511.07289, eq. 15; selu Klambauer et al. (2017), arXiv
- * 1706.02515, eq. 2; silu Elfwing et al. (2017), arXiv 1702.03118, eq. 5; gelu Hendrycks and Gimpel (2016), arXiv 1606.08415.
+ * The derivative is taken from the output y of sigmoid, tanh, relu, leaky_relu, elu and selu, and from the input x of
+ * softplus, silu and gelu. The switch over activations stands outside the loops: each loop is compiled for one of them.
+ * Exponentials are taken of -|x|, which cannot overflow.
+ *
+ * Sources. elu: Clevert et al. (2015), arXiv 1511.07289, eq. 15. selu: Klambauer et al. (2017), arXiv 1706.02515,
+ * eq. 2. silu: Elfwing et al. (2017), arXiv 1702.03118, eq. 5. gelu: Hendrycks and Gimpel (2016), arXiv 1606.08415.
  */
 #define SELU_LAMBDA 1.0507009873554805
 #define SELU_LAMBDA_ALPHA (SELU_LAMBDA * 1.6732632423543772)
@@ -116,12 +117,13 @@ INLINE void activation_gradients(int op, REAL parameter, const REAL *grad, const
     for (; i + LANES <= n; i += LANES)
         v_store(out + i, activation_gradient(op, parameter, v_load(grad + i), v_load(v + i)));
     if (i < n)
-        v_store_n(out + i, activation_gradient(op, parameter, v_load_n(grad + i, n - i), v_load_n(v + i, n - i)), n - i);
+        v_store_n(out + i, activation_gradient(op, parameter, v_load_n(grad + i, n - i), v_load_n(v + i, n - i)),
+                  n - i);
 }
 
 #define EACH_ACTIVATION(X)                                                                                             \
-    X(CG_IDENTITY) X(CG_SIGMOID) X(CG_TANH) X(CG_RELU) X(CG_LEAKY_RELU) X(CG_ELU) X(CG_SELU) X(CG_SOFTPLUS) X(CG_SILU) \
-    X(CG_GELU)
+    X(CG_IDENTITY)                                                                                                     \
+    X(CG_SIGMOID) X(CG_TANH) X(CG_RELU) X(CG_LEAKY_RELU) X(CG_ELU) X(CG_SELU) X(CG_SOFTPLUS) X(CG_SILU) X(CG_GELU)
 
 static void activation_value_run(int op, REAL parameter, const REAL *x, REAL *y, ptrdiff_t n) {
     switch (op) {

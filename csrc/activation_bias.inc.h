@@ -1,8 +1,8 @@
 /* The derivative of an activation and the gradient of the bias before it, in one sweep.
  *
- * Pieces of at most BIAS_PIECE elements go through the derivative and are summed while they are in the first-level cache. A
- * block owns its row of `partial`, whose rows sum_partials adds; their number depends on the shape alone, so the bits of the
- * sum do not depend on the threads.
+ * Pieces of at most BIAS_PIECE elements go through the derivative and are summed while they are in the first-level
+ * cache. A block owns its row of `partial`, whose rows sum_partials adds; their number depends on the shape alone, so
+ * the bits of the sum do not depend on the threads.
  */
 #define BIAS_PIECE 2048
 

@@ -27,8 +27,8 @@ typedef struct {
     double parameter; /* slope of leaky_relu, alpha of elu */
 } cg_activation_args;
 
-/* The same for grad_output (outer, C, inner), and the sums of the results: partial[p][c] is the sum over inner and over the
- * outer indices p * outer_step to (p + 1) * outer_step - 1. sum_partials adds them up. */
+/* The same for grad_output (outer, C, inner), and the sums of the results: partial[p][c] is the sum over inner and over
+ * the outer indices p * outer_step to (p + 1) * outer_step - 1. sum_partials adds them up. */
 typedef struct {
     cg_task task;
     const void *grad_output; /* IN (outer, C, inner) */

@@ -29,12 +29,12 @@ typedef struct {
 /* y = (x - mean) * inv_std * weight + bias, by channels of x (outer, C, inner) */
 typedef struct {
     cg_task task;
-    const void *x;                              /* IN (outer, C, inner) */
-    const void *weight, *bias;                  /* IN (C), or NULL */
-    const void *running_mean, *running_var;     /* IN (C), or NULL */
-    void *y;                                    /* OUT (outer, C, inner); may be x */
-    void *mean, *inv_std;                       /* OUT (C) */
-    void *new_running_mean, *new_running_var;   /* OUT (C), or NULL */
+    const void *x;                            /* IN (outer, C, inner) */
+    const void *weight, *bias;                /* IN (C), or NULL */
+    const void *running_mean, *running_var;   /* IN (C), or NULL */
+    void *y;                                  /* OUT (outer, C, inner); may be x */
+    void *mean, *inv_std;                     /* OUT (C) */
+    void *new_running_mean, *new_running_var; /* OUT (C), or NULL */
     ptrdiff_t outer, C, inner;
     double momentum, eps;
     int training; /* statistics of x, not the running ones */
@@ -42,10 +42,10 @@ typedef struct {
 
 typedef struct {
     cg_task task;
-    const void *grad_output, *x; /* IN (outer, C, inner) */
-    const void *weight;          /* IN (C), or NULL */
-    const void *mean, *inv_std;  /* IN (C) */
-    void *grad_x;                /* OUT (outer, C, inner), may be grad_output or x; or NULL */
+    const void *grad_output, *x;   /* IN (outer, C, inner) */
+    const void *weight;            /* IN (C), or NULL */
+    const void *mean, *inv_std;    /* IN (C) */
+    void *grad_x;                  /* OUT (outer, C, inner), may be grad_output or x; or NULL */
     void *grad_weight, *grad_bias; /* OUT (C) */
     ptrdiff_t outer, C, inner;
     int training;
@@ -73,9 +73,11 @@ typedef struct {
     ptrdiff_t n, K, n_step;
 } cg_layer_norm_backward_args;
 
+/* clang-format off */
 #define CG_ROW_KERNELS(X)                                                                                              \
     X(softmax) X(log_softmax) X(softmax_backward) X(log_softmax_backward)                                              \
     X(softmax_cross_entropy) X(least_squares) X(sigmoid_cross_entropy)                                                 \
     X(batch_norm) X(batch_norm_backward) X(layer_norm) X(layer_norm_backward)
+/* clang-format on */
 
 #endif

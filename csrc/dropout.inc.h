@@ -1,7 +1,7 @@
 /* out = mask ? x * scale + shift : fill: dropout (shift and fill 0), alpha dropout, and the derivatives of both.
  *
- * Where the mask is 0 the value of x does not matter, be it NaN or infinite. A plain loop: compilers turn the choice into a
- * blend and widen the bytes of the mask in registers, which the vocabulary has no word for.
+ * Where the mask is 0 the value of x does not matter, be it NaN or infinite. A plain loop: compilers turn the choice
+ * into a blend and widen the bytes of the mask in registers, which the vocabulary has no word for.
  */
 #define DROPOUT_BLOCK 16384
 

@@ -1,11 +1,12 @@
 /* Losses and their gradients in one pass.
  *
- *   softmax_cross_entropy   loss[i] = -sum_k t[i,k] log p[i,k], p = softmax(x)    gradient   p sum_k t - t; p - 1[k = label]
- *   least_squares           loss[i] = 1/2 sum_k (x - t)^2                         gradient   x - t
- *   sigmoid_cross_entropy   loss = max(x, 0) - x t + log(1 + e^-|x|)              gradient   sigmoid(x) - t
+ *   softmax_cross_entropy   -sum_k t[i,k] log p[i,k], p = softmax(x)    gradient p sum_k t - t, or p - 1[k = label]
+ *   least_squares           1/2 sum_k (x[i,k] - t[i,k])^2               gradient x - t
+ *   sigmoid_cross_entropy   max(x, 0) - x t + log(1 + e^-|x|)           gradient sigmoid(x) - t
  *
  * The gradients are multiplied by `scale` (1 / N for a mean). Totals are summed in double. All may work in place on x.
- * Source: notes, the section on losses; the stable form of the last: its derivation from -t log p - (1 - t) log(1 - p).
+ * Source: notes, the sections on losses; the last is -t log p - (1 - t) log(1 - p) with p = sigmoid(x), written so that
+ * nothing overflows or cancels.
  */
 
 /* Softmax of a row to grad as p sum(t) - t, times scale. Returns the loss. */
@@ -13,8 +14,8 @@ INLINE double cross_entropy_target_row(const REAL *x, const REAL *t, REAL *grad,
     const REAL max = row_max(x, K);
     const vec top = v_set1(max), zero = v_zero();
     double total = 0, weight = 0, product = 0;
-    for (ptrdiff_t start = 0; start < K; start += SUM_RUN) {
-        ptrdiff_t stop = MIN(start + SUM_RUN, K);
+    for (ptrdiff_t start = 0; start < K; start += ROW_RUN) {
+        ptrdiff_t stop = MIN(start + ROW_RUN, K);
         vec sum = zero, weights = zero, products = zero;
         for (ptrdiff_t i = start; i < stop; i += LANES) {
             ptrdiff_t n = MIN(LANES, stop - i);
@@ -75,24 +76,28 @@ KERNEL_RUN(softmax_cross_entropy) {
     }
 }
 
-/* grad = (x - t) scale over at most CG_LOSS_RUN elements; returns the sum of the squared differences. */
+/* grad = (x - t) scale; returns the sum of the squared differences. */
 INLINE double least_squares_run(const REAL *x, const REAL *t, REAL *grad, ptrdiff_t n, vec scale) {
-    vec a = v_zero(), b = a;
-    ptrdiff_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        vec c = v_load(x + i) - v_load(t + i), d = v_load(x + i + LANES) - v_load(t + i + LANES);
-        v_store(grad + i, c * scale);
-        v_store(grad + i + LANES, d * scale);
-        a += c * c;
-        b += d * d;
+    double total = 0;
+    for (ptrdiff_t start = 0; start < n; start += 2 * ROW_RUN) {
+        ptrdiff_t i = start, stop = MIN(start + 2 * ROW_RUN, n);
+        vec a = v_zero(), b = a;
+        for (; i + 2 * LANES <= stop; i += 2 * LANES) {
+            vec c = v_load(x + i) - v_load(t + i), d = v_load(x + i + LANES) - v_load(t + i + LANES);
+            v_store(grad + i, c * scale);
+            v_store(grad + i + LANES, d * scale);
+            a += c * c;
+            b += d * d;
+        }
+        for (; i < stop; i += LANES) {
+            ptrdiff_t lanes = MIN(LANES, stop - i);
+            vec d = v_load_some(x + i, lanes) - v_load_some(t + i, lanes);
+            v_store_some(grad + i, d * scale, lanes);
+            a += d * d;
+        }
+        total += v_sum(a + b);
     }
-    for (; i < n; i += LANES) {
-        ptrdiff_t lanes = MIN(LANES, n - i);
-        vec d = v_load_some(x + i, lanes) - v_load_some(t + i, lanes);
-        v_store_some(grad + i, d * scale, lanes);
-        a += d * d;
-    }
-    return v_sum(a + b);
+    return total;
 }
 
 #define ELEMENTWISE_LOSS_RUNS 4 /* runs a block */
@@ -117,12 +122,8 @@ KERNEL_RUN(least_squares) {
     if (a->losses) {
         ptrdiff_t rows = ceil_div(ELEMENTWISE_LOSS_RUNS * CG_LOSS_RUN, a->K);
         for (ptrdiff_t i = begin * rows; i < MIN(end * rows, a->n); i++) {
-            double sum = 0;
-            for (ptrdiff_t k = 0; k < a->K; k += CG_LOSS_RUN) {
-                ptrdiff_t at = i * a->K + k;
-                sum += least_squares_run(x + at, t + at, grad + at, MIN(CG_LOSS_RUN, a->K - k), scale);
-            }
-            ((REAL *)a->losses)[i] = (REAL)(sum / 2);
+            ptrdiff_t at = i * a->K;
+            ((REAL *)a->losses)[i] = (REAL)(least_squares_run(x + at, t + at, grad + at, a->K, scale) / 2);
         }
         return;
     }
@@ -157,25 +158,30 @@ KERNEL_RUN(sigmoid_cross_entropy) {
     const vec scale = v_set1((REAL)a->scale);
     const ptrdiff_t n = a->n * a->K;
     for (ptrdiff_t run = begin * ELEMENTWISE_LOSS_RUNS; run < end * ELEMENTWISE_LOSS_RUNS; run++) {
-        vec sum = v_zero(), d;
-        ptrdiff_t i = run * CG_LOSS_RUN, stop = MIN(i + CG_LOSS_RUN, n);
-        if (i >= n)
+        ptrdiff_t first = run * CG_LOSS_RUN, last = MIN(first + CG_LOSS_RUN, n);
+        double total = 0;
+        if (first >= n)
             break;
-        for (; i + LANES <= stop; i += LANES) {
-            vec loss = sigmoid_cross_entropy(v_load(x + i), v_load(t + i), &d);
-            v_store(grad + i, d * scale);
-            if (losses)
-                v_store(losses + i, loss);
-            sum += loss;
-        }
-        if (i < stop) { /* the lanes beyond have a loss of 0 */
-            vec loss = sigmoid_cross_entropy(v_load_or(x + i, stop - i, EXP_LOW), v_load_n(t + i, stop - i), &d);
-            v_store_n(grad + i, d * scale, stop - i);
-            if (losses)
-                v_store_n(losses + i, loss, stop - i);
-            sum += loss;
+        for (ptrdiff_t start = first; start < last; start += ROW_RUN) {
+            ptrdiff_t i = start, stop = MIN(start + ROW_RUN, last);
+            vec sum = v_zero(), d;
+            for (; i + LANES <= stop; i += LANES) {
+                vec loss = sigmoid_cross_entropy(v_load(x + i), v_load(t + i), &d);
+                v_store(grad + i, d * scale);
+                if (losses)
+                    v_store(losses + i, loss);
+                sum += loss;
+            }
+            if (i < stop) { /* the lanes beyond have a loss of 0 */
+                vec loss = sigmoid_cross_entropy(v_load_or(x + i, stop - i, EXP_LOW), v_load_n(t + i, stop - i), &d);
+                v_store_n(grad + i, d * scale, stop - i);
+                if (losses)
+                    v_store_n(losses + i, loss, stop - i);
+                sum += loss;
+            }
+            total += v_sum(sum);
         }
         if (!losses)
-            a->totals[run] = v_sum(sum);
+            a->totals[run] = total;
     }
 }

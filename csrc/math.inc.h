@@ -1,13 +1,17 @@
-/* exp, expm1, log1p, log and the tail of the normal distribution, a vector at a time.
+/* exp, expm1, log1p and the tail of the normal distribution, a vector at a time.
  *
- * exp    x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n (1 + s), s = e^r - 1 = r + r^2 q(r). The factor 2^n is applied last, by
- *        v_scale, which rounds once also where the result is denormal; callers that multiply e^x do so before scaling.
- * log1p  with s = f / (2 + f) and z = s^2: log(1 + f) = f - (f^2/2 - s (f^2/2 + z R(z))), as FreeBSD's msun, s_log1p.c.
- * tail   P(X > t) = e^(-t^2/2) Q(t), Q a polynomial in (t - k) / (t + k), the variable of Shepherd and Laframboise (1981),
- *        Mathematics of Computation 36, 249-253. t^2 is taken in two parts, so that its rounding does not enter e^(-t^2/2).
+ * exp: x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n (1 + s), s = e^r - 1 = r + r^2 q(r). The factor 2^n is applied
+ * last, by v_scale, which rounds once also where the result is denormal; callers that multiply e^x do so before.
  *
- * The polynomials are minimax in relative error (Remez exchange); what each leaves, in ULP of the function's result, is stated.
- * NaN gives NaN everywhere. No bound relies on a multiplication and an addition being fused, nor on their being separate.
+ * log1p: with s = f / (2 + f) and z = s^2, log(1 + f) = f - (f^2/2 - s (f^2/2 + z R(z))), as in FreeBSD's s_log1p.c.
+ *
+ * tail: P(X > t) = e^(-t^2/2) Q(t), Q a polynomial in t / (t + k), up to an affine map the variable of Shepherd and
+ * Laframboise (1981), Mathematics of Computation 36, 249-253. t^2 is taken in two parts, so that its rounding does not
+ * enter e^(-t^2/2).
+ *
+ * The polynomials are minimax in relative error (Remez exchange; tools/make_polynomials.py); what each leaves, in ULP
+ * of the function's result, is stated. NaN gives NaN everywhere. No bound relies on a multiplication and an addition
+ * being fused, nor on their being separate.
  */
 #if REAL_BYTES == 4
 #define REAL_TINY 1.40129846e-45f /* the smallest positive number */
@@ -29,10 +33,10 @@ static const REAL exp_q[] = {0.0013814319721997829863f, 0.0083688510664776908581
 /* 0.05 ULP */
 static const REAL log_r[] = {0.30384006391236709844f, 0.39956730029472608601f, 0.66666958275408398369f};
 /* 0.08 ULP */
-static const REAL tail_q[] = {
-    0.012178668756749212888f, -0.024126755721113301446f, -0.04437613905899038086f, 0.082175954695491844523f,
-    0.032179784943009040952f, -0.27177865024403668908f, 0.49384875418104878472f, -0.57365851855134163279f,
-    0.49751684608310402312f, -0.34079544644495829121f, 0.094410641720560222982f};
+static const REAL tail_q[] = {0.012178668756749212888f, -0.024126755721113301446f, -0.04437613905899038086f,
+                              0.082175954695491844523f, 0.032179784943009040952f,  -0.27177865024403668908f,
+                              0.49384875418104878472f,  -0.57365851855134163279f,  0.49751684608310402312f,
+                              -0.34079544644495829121f, 0.094410641720560222982f};
 #else
 #define REAL_TINY 4.94065645841246544e-324
 #define FRACTION_BITS 52
@@ -53,16 +57,17 @@ static const REAL exp_q[] = {2.4999860704221524956e-8, 2.7630523674831347403e-7,
                              8.3333333334969193128e-3, 4.1666666666528101265e-2, 0.16666666666666407676,
                              0.50000000000000108265};
 /* 0.12 ULP */
-static const REAL log_r[] = {0.15395943787333591177, 0.15246601826062538469, 0.1818653626584417467, 0.22222134078601248201,
-                             0.28571429449731606583, 0.39999999995856604128, 0.66666666666673273142};
+static const REAL log_r[] = {0.15395943787333591177, 0.15246601826062538469, 0.1818653626584417467,
+                             0.22222134078601248201, 0.28571429449731606583, 0.39999999995856604128,
+                             0.66666666666673273142};
 /* 0.18 ULP */
 static const REAL tail_q[] = {
     -0.00097029156717690515944, -0.0011927653275678971427, 0.0019139186467646469639, 0.0029817717788138581543,
-    -0.0028823971310334285895, -0.0051336821668872140461, 0.005053357664162343053, 0.0079740039260867345583,
-    -0.011060493731702222292, -0.010404470148486440933, 0.027215549399112954705, 0.0019687564099950684238,
-    -0.061877742345720401917, 0.06874974366450104377, 0.056204988828783015571, -0.30449207764930022031,
-    0.57544771523781879157, -0.74924481560631492364, 0.76568563654672013284, -0.64707101811301768908,
-    0.46427524754401317193, -0.28691511052802394842, 0.076919304975006295918};
+    -0.0028823971310334285895,  -0.0051336821668872140461, 0.005053357664162343053,  0.0079740039260867345583,
+    -0.011060493731702222292,   -0.010404470148486440933,  0.027215549399112954705,  0.0019687564099950684238,
+    -0.061877742345720401917,   0.06874974366450104377,    0.056204988828783015571,  -0.30449207764930022031,
+    0.57544771523781879157,     -0.74924481560631492364,   0.76568563654672013284,   -0.64707101811301768908,
+    0.46427524754401317193,     -0.28691511052802394842,   0.076919304975006295918};
 #endif
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
@@ -94,7 +99,8 @@ INLINE vec v_scale(vec a, vec n) {
 #ifdef V_SCALE
     return V_SCALE(a, n);
 #else
-    /* In two factors, as 2^n itself may be out of range; the first product is exact, so a denormal result rounds once. */
+    /* In two factors, as 2^n itself may be out of range; the first product is exact, so a denormal result rounds once.
+     */
     vec magic = v_set1(ROUND_MAGIC), half = (n * v_set1((REAL)0.5) + magic) - magic;
     return a * v_power_of_two(half) * v_power_of_two(n - half);
 #endif
@@ -138,13 +144,15 @@ INLINE vec v_log1p_unit(vec e) {
     return v_blend(halve, v_set1(LN2_HIGH) + (v_set1(LN2_LOW) + low), low);
 }
 
-/* q and n with P(X > t) = 2^n (q + *lost) for a standard normal X and 0 <= t <= TAIL_HIGH; s with e^(-t^2/2) = 2^n (1 + s). */
+/* q, its *lost part and n with P(X > t) = 2^n (q + *lost) for a standard normal X and 0 <= t <= TAIL_HIGH, and s with
+ * e^(-t^2/2) = 2^n (1 + s). */
 INLINE vec v_normal_tail(vec t, vec *s, vec *n, vec *lost) {
     vec high = v_from_bits(v_bits(t) & v_iset1((INT)SPLIT_MASK)), half = v_set1((REAL)0.5); /* high^2 is exact */
     vec s_lost;
     *s = v_expm1_reduced(-half * high * high, -half * (t + high) * (t - high), n, &s_lost);
     vec sum = t + v_set1(TAIL_K), w = t / sum, u = w - half;
-    /* What rounding took from the sum and from u counts, as Q is steep near 0. With Q = c + u p, dQ/du is about 2 p (1 - w). */
+    /* What rounding took from the sum and from u counts, as Q is steep near 0. With Q = c + u p, dQ/du is about 2 p (1
+     * - w). */
     vec rest = v_set1(1) - w;
     vec slip = (w - (u + half)) - (t - (sum - v_set1(TAIL_K))) * v_set1(1 / TAIL_K) * w * rest;
     vec p = v_polynomial(u, tail_q, COUNT(tail_q) - 1), c = v_set1(tail_q[COUNT(tail_q) - 1]);

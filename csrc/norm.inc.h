@@ -4,20 +4,20 @@
  *   grad_bias = sum g,   grad_weight = sum g xhat,   xhat = (x - mean) inv_std
  *   grad_x = weight inv_std (g - mean(g) - xhat mean(g xhat)); weight inv_std g where the statistics are constants
  *
- * For layer_norm the weight is inside the means. The variance is taken in a second pass over x, around the mean, so that no
- * digits cancel. Sums as in channel_sum: vectors over runs, totals in double. Sources: Ioffe and Szegedy (2015), arXiv
- * 1502.03167, Algorithm 1; Ba, Kiros, Hinton (2016), arXiv 1607.06450, eq. 4.
+ * For layer_norm the weight is inside the means. The variance is taken in a second pass over x, around the mean, so
+ * that no digits cancel. Sums as in channel_sum: vectors over runs, totals in double. Sources: Ioffe and Szegedy
+ * (2015), arXiv 1502.03167, Algorithm 1; Ba, Kiros, Hinton (2016), arXiv 1607.06450, eq. 4.
  */
-#define NORM_RUN 2048     /* elements summed in one vector */
-#define NORM_ROWS 128     /* rows of a strip of channels summed in one vector: they stay in the first-level cache */
+/* Rows of a strip of channels that one vector adds up: they stay in the first-level cache. */
+#define NORM_ROWS SUM_TERMS
 #define NORM_STRIP (4 * LANES) /* channels of a block, where channels are adjacent */
 
 /* sum of (x - mean)^2 */
 static double squares_around(const REAL *x, REAL mean, ptrdiff_t n) {
     const vec middle = v_set1(mean);
     double total = 0;
-    for (ptrdiff_t start = 0; start < n; start += NORM_RUN) {
-        ptrdiff_t i = start, stop = MIN(start + NORM_RUN, n);
+    for (ptrdiff_t start = 0; start < n; start += 2 * ROW_RUN) {
+        ptrdiff_t i = start, stop = MIN(start + 2 * ROW_RUN, n);
         vec a = v_zero(), b = a;
         for (; i + 2 * LANES <= stop; i += 2 * LANES) {
             vec c = v_load(x + i) - middle, d = v_load(x + i + LANES) - middle;
@@ -35,8 +35,8 @@ static double squares_around(const REAL *x, REAL mean, ptrdiff_t n) {
 
 static double sum_of(const REAL *x, ptrdiff_t n) {
     double total = 0;
-    for (ptrdiff_t i = 0; i < n; i += NORM_RUN)
-        total += sum_run(x + i, MIN(NORM_RUN, n - i));
+    for (ptrdiff_t i = 0; i < n; i += 4 * ROW_RUN)
+        total += sum_run(x + i, MIN(4 * ROW_RUN, n - i));
     return total;
 }
 
@@ -44,8 +44,8 @@ static double sum_of(const REAL *x, ptrdiff_t n) {
 INLINE void gradient_sums(const REAL *g, const REAL *x, const REAL *weight, REAL mean, ptrdiff_t n, double *sum,
                           double *product) {
     const vec middle = v_set1(mean);
-    for (ptrdiff_t start = 0; start < n; start += NORM_RUN) {
-        ptrdiff_t stop = MIN(start + NORM_RUN, n);
+    for (ptrdiff_t start = 0; start < n; start += ROW_RUN) {
+        ptrdiff_t stop = MIN(start + ROW_RUN, n);
         vec a = v_zero(), b = a;
         for (ptrdiff_t i = start; i < stop; i += LANES) {
             ptrdiff_t lanes = MIN(LANES, stop - i);
@@ -295,7 +295,8 @@ KERNEL_RUN(layer_norm) {
     }
 }
 
-/* The sums over rows are kept in REAL for at most NORM_ROWS rows, in scratch, before they are added to those in double. */
+/* The sums over rows are kept in REAL for at most NORM_ROWS rows, in scratch, before they are added to those in double.
+ */
 KERNEL_PLAN(layer_norm_backward) {
     cg_layer_norm_backward_args *a = args_;
     a->task.n_blocks = ceil_div(a->n, a->n_step);

@@ -3,10 +3,12 @@
  *   softmax       y = e / sum(e), e = exp(x - max x)          backward   y (g - sum(g y))
  *   log_softmax   y = (x - max x) - log(sum(e))               backward   g - exp(y) sum(g)
  *
- * Where inner is 1 vectors run along a row; otherwise along inner, one column a lane. Sums of a row are taken in vectors, a
- * run of at most SUM_RUN elements at a time, and the totals of the runs in double.
+ * Where inner is 1 vectors run along a row; otherwise along inner, one column a lane. Sums of a row are taken in
+ * vectors, a run of SUM_TERMS at a time, and the totals of the runs in double: the error does not grow with K.
  */
 #define SOFTMAX_BLOCK 4096 /* elements */
+#define SUM_TERMS 128      /* that one lane adds up */
+#define ROW_RUN (SUM_TERMS * LANES)
 
 static const REAL lane_number[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -57,8 +59,8 @@ static REAL row_max(const REAL *x, ptrdiff_t n) {
 INLINE double row_exp(const REAL *x, REAL max, REAL *y, ptrdiff_t n) {
     const vec top = v_set1(max);
     double total = 0;
-    for (ptrdiff_t start = 0; start < n; start += SUM_RUN) {
-        ptrdiff_t i = start, stop = MIN(start + SUM_RUN, n);
+    for (ptrdiff_t start = 0; start < n; start += ROW_RUN) {
+        ptrdiff_t i = start, stop = MIN(start + ROW_RUN, n);
         vec sum = v_zero();
         for (; i + LANES <= stop; i += LANES) {
             vec e = v_exp(v_load(x + i) - top);
@@ -93,9 +95,9 @@ INLINE void softmax_columns(int is_log, const REAL *x, REAL *y, ptrdiff_t K, ptr
     vec max = v_load_some(x, n), total = v_zero();
     for (ptrdiff_t k = 1; k < K; k++)
         max = v_max(max, v_load_some(x + k * step, n));
-    for (ptrdiff_t start = 0; start < K; start += 256) { /* sums of sums: the error grows with neither */
+    for (ptrdiff_t start = 0; start < K; start += SUM_TERMS) { /* sums of sums: the error grows with neither */
         vec sum = v_zero();
-        for (ptrdiff_t k = start; k < MIN(start + 256, K); k++) {
+        for (ptrdiff_t k = start; k < MIN(start + SUM_TERMS, K); k++) {
             vec e = v_exp(v_load_some(x + k * step, n) - max);
             if (!is_log)
                 v_store_some(y + k * step, e, n);
@@ -112,8 +114,8 @@ INLINE void softmax_columns(int is_log, const REAL *x, REAL *y, ptrdiff_t K, ptr
 
 INLINE void softmax_gradient_row(int is_log, const REAL *g, const REAL *y, REAL *out, ptrdiff_t K) {
     double total = 0;
-    for (ptrdiff_t start = 0; start < K; start += SUM_RUN) {
-        ptrdiff_t stop = MIN(start + SUM_RUN, K);
+    for (ptrdiff_t start = 0; start < K; start += ROW_RUN) {
+        ptrdiff_t stop = MIN(start + ROW_RUN, K);
         vec sum = v_zero();
         for (ptrdiff_t i = start; i < stop; i += LANES) {
             ptrdiff_t n = MIN(LANES, stop - i);
@@ -133,9 +135,9 @@ INLINE void softmax_gradient_row(int is_log, const REAL *g, const REAL *y, REAL 
 INLINE void softmax_gradient_columns(int is_log, const REAL *g, const REAL *y, REAL *out, ptrdiff_t K, ptrdiff_t step,
                                      ptrdiff_t n) {
     vec total = v_zero();
-    for (ptrdiff_t start = 0; start < K; start += 256) {
+    for (ptrdiff_t start = 0; start < K; start += SUM_TERMS) {
         vec sum = v_zero();
-        for (ptrdiff_t k = start; k < MIN(start + 256, K); k++) {
+        for (ptrdiff_t k = start; k < MIN(start + SUM_TERMS, K); k++) {
             vec v = v_load_some(g + k * step, n);
             sum += is_log ? v : v * v_load_some(y + k * step, n);
         }
@@ -149,7 +151,8 @@ INLINE void softmax_gradient_columns(int is_log, const REAL *g, const REAL *y, R
 
 /* Blocks are groups of rows, or strips of LANES columns. */
 static void softmax_plan(cg_softmax_args *a, double cost) {
-    a->task.n_blocks = a->inner == 1 ? ceil_div(a->outer, ceil_div(SOFTMAX_BLOCK, a->K)) : a->outer * ceil_div(a->inner, LANES);
+    a->task.n_blocks =
+        a->inner == 1 ? ceil_div(a->outer, ceil_div(SOFTMAX_BLOCK, a->K)) : a->outer * ceil_div(a->inner, LANES);
     a->task.scratch_bytes = 0;
     a->task.work = (double)a->outer * a->K * a->inner * cost;
 }

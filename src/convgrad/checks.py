@@ -132,3 +132,53 @@ def deliver(result, out):
     if not np.may_share_memory(out, result):
         out[...] = result
     return out
+
+
+def outputs(function, out, names, shapes, dtypes, *inputs, in_place=(), primary=False):
+    """Several outputs at once: (targets, outs), for kernels and for `deliver_all`.
+
+    `out` is None or a tuple with one array or None for each of `names`; with `primary`, an array alone stands for the
+    first. Entries whose shape is None are results that do not exist. The first result alone may overwrite `in_place`;
+    no result may share memory with another.
+    """
+    if out is None:
+        outs = (None,) * len(names)
+    elif primary and isinstance(out, np.ndarray):
+        outs = (out, *(None,) * (len(names) - 1))
+    elif isinstance(out, (tuple, list)) and len(out) == len(names):
+        outs = tuple(out)
+    else:
+        got = f"{len(out)} entries" if isinstance(out, (tuple, list)) else type(out).__name__
+        alone = f"an array for {names[0]} or " if primary else ""
+        raise TypeError(
+            f"{function}: out must be {alone}a tuple ({', '.join(names)}) with None where no array is given, got {got}"
+        )
+    if not isinstance(dtypes, tuple):
+        dtypes = (dtypes,) * len(names)
+    targets = []
+    for position, (name, entry, shape, dtype) in enumerate(zip(names, outs, shapes, dtypes, strict=True)):
+        if shape is None:
+            if entry is not None:
+                raise ValueError(f"{function}: out has an array for {name}, which is not computed; pass None there")
+            targets.append(None)
+            continue
+        taken = [*inputs, *(target for target in targets if target is not None)]
+        taken += [array for array in in_place if position or entry is None or not same_memory(entry, array)]
+        label = "out" if primary and entry is out else f"out's {name}"
+        targets.append(output(function, entry, shape, dtype, *taken, name=label))
+    return targets, outs
+
+
+def deliver_all(targets, outs):
+    """`deliver` for several results, once no kernel reads an input any more; a tuple."""
+    return tuple([None if target is None else deliver(target, out) for target, out in zip(targets, outs, strict=True)])
+
+
+def same_memory(out, array):
+    """True where the elements of both lie at the same addresses, in the same order."""
+    return out is array or (
+        isinstance(out, np.ndarray)
+        and out.shape == array.shape
+        and out.strides == array.strides
+        and out.__array_interface__["data"][0] == array.__array_interface__["data"][0]
+    )

@@ -1,4 +1,4 @@
-"""Activations, their derivatives and dropout on the native kernels. Arrays arrive checked and C-contiguous, of any shape."""
+"""Activations, their derivatives and dropout on the native kernels. Arrays arrive checked and C-contiguous."""
 
 from libc.stdint cimport uint8_t
 
@@ -103,7 +103,7 @@ cdef int bias_pass(
 
 
 def activation_backward_bias(int code, double parameter, grad_output, x, tuple sizes, out, bias):
-    """The same as `activation_backward` for arrays of sizes (outer, C, inner), and bias = sums of out over all but C."""
+    """`activation_backward` for arrays of sizes (outer, C, inner), and bias = the sums of out over all but C."""
     if cnp.PyArray_SIZE(x) == 0:
         bias[...] = 0
         return

@@ -61,7 +61,7 @@ def batch_norm(
     x, weight, bias, running_mean, running_var, sizes, training, momentum, eps, y, mean, inv_std, new_running_mean,
     new_running_var
 ):
-    """Write y, mean and inv_std and, where the running statistics are given, the new ones. sizes is (outer, C, inner)."""
+    """Write y, mean, inv_std and, where running statistics are given, the new ones. sizes is (outer, C, inner)."""
     if cnp.PyArray_ITEMSIZE(y) == 4:
         batch_norm_pass[float](
             0, x, weight, bias, running_mean, running_var, sizes, training, momentum, eps, y, mean, inv_std,

@@ -137,7 +137,9 @@ cdef object loss_pass(
     return total
 
 
-cdef object loss(int kernel, x, labels, target, ptrdiff_t n, ptrdiff_t K, double scale, grad, losses, ptrdiff_t n_totals):
+cdef object loss(
+    int kernel, x, labels, target, ptrdiff_t n, ptrdiff_t K, double scale, grad, losses, ptrdiff_t n_totals
+):
     if n == 0 or K == 0:
         if losses is None:
             return 0.0

@@ -1,5 +1,21 @@
 """The functions of the library: each checks its arguments, allocates the result and calls the backend in force."""
 
+from .activation import (
+    activation_backward_bias,
+    elu,
+    elu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu_backward,
+    selu,
+    selu_backward,
+    sigmoid,
+    sigmoid_backward,
+    tanh,
+    tanh_backward,
+)
+from .activation_from_input import gelu, gelu_backward, silu, silu_backward, softplus, softplus_backward
 from .conv import conv2d, conv2d_backward, conv2d_grad_bias, conv2d_grad_input, conv2d_grad_weight
 from .conv_1d import (
     conv1d,
@@ -11,7 +27,23 @@ from .conv_1d import (
     conv_transpose1d_backward,
 )
 from .conv_transpose import conv_transpose2d, conv_transpose2d_backward
-from .prepack import explain_conv2d, prepack_conv2d
 from .convolve import convolve2d, convolve2d_backward, correlate2d, correlate2d_backward
+from .dense import linear, linear_backward
+from .dropout import alpha_dropout, alpha_dropout_backward, dropout, dropout_backward
+from .global_pool import global_avg_pool2d, global_avg_pool2d_backward, global_max_pool2d, global_max_pool2d_backward
+from .local import locally_connected2d, locally_connected2d_backward
+from .loss import (
+    least_squares,
+    log_softmax,
+    log_softmax_backward,
+    sigmoid_cross_entropy,
+    softmax,
+    softmax_backward,
+    softmax_cross_entropy,
+)
+from .norm import batch_norm, batch_norm_backward, layer_norm, layer_norm_backward
+from .pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward, max_pool2d_plane_indices
+from .prepack import explain_conv2d, prepack_conv2d
+from .subsample import subsample2d, subsample2d_backward
 
 __all__ = [name for name, value in list(globals().items()) if callable(value) and not name.startswith("_")]

@@ -1,0 +1,39 @@
+"""Softmax and the losses."""
+
+from .. import row_calls as calls
+from . import row_kernels as kernels
+
+
+def softmax(x, *, axis=-1, out=None):
+    """Twin of `convgrad.softmax`."""
+    return calls.softmax(kernels, "softmax", False, x, axis, out)
+
+
+def softmax_backward(grad_output, output, *, axis=-1, out=None):
+    """Twin of `convgrad.softmax_backward`."""
+    return calls.softmax_backward(kernels, "softmax_backward", False, grad_output, output, axis, out)
+
+
+def log_softmax(x, *, axis=-1, out=None):
+    """Twin of `convgrad.log_softmax`."""
+    return calls.softmax(kernels, "log_softmax", True, x, axis, out)
+
+
+def log_softmax_backward(grad_output, output, *, axis=-1, out=None):
+    """Twin of `convgrad.log_softmax_backward`."""
+    return calls.softmax_backward(kernels, "log_softmax_backward", True, grad_output, output, axis, out)
+
+
+def softmax_cross_entropy(logits, labels, *, reduction="mean", out=None):
+    """Twin of `convgrad.softmax_cross_entropy`."""
+    return calls.softmax_cross_entropy(kernels, "softmax_cross_entropy", logits, labels, reduction, out)
+
+
+def least_squares(prediction, target, *, reduction="mean", out=None):
+    """Twin of `convgrad.least_squares`."""
+    return calls.least_squares(kernels, "least_squares", prediction, target, reduction, out)
+
+
+def sigmoid_cross_entropy(logits, targets, *, reduction="mean", out=None):
+    """Twin of `convgrad.sigmoid_cross_entropy`."""
+    return calls.sigmoid_cross_entropy(kernels, "sigmoid_cross_entropy", logits, targets, reduction, out)
