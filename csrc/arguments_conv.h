@@ -57,7 +57,7 @@ typedef struct {
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_pixel, stage_channel, stage_row, stage_sample;
     ptrdiff_t slot, n_slots;
     size_t packed_bytes; /* conv_pack only: what `packed` must hold */
-    ptrdiff_t weight_at, stage_at, result_at, offset_at, bias_at, temp_at; /* bytes from the beginning of scratch */
+    ptrdiff_t weight_at, stage_at, result_at, offset_at, bias_at, pixel_at, temp_at; /* bytes from the beginning of scratch */
 } cg_conv_args;
 
 /* grad_weight[k, c, r, s] = sum over n, i, j of grad_output[n, k, i, j] * x[n, c, i * stride_h + r * dilation_h - top, ...] */

@@ -12,6 +12,7 @@
 #define BLOCK_FLAT 1024               /* over pixels */
 #define STAGE_BYTES (512 << 10)       /* of the staged input of one chunk */
 #define CHUNK_TERMS 1536              /* terms added between two visits to the results */
+#define PANEL_BYTES (32 << 10)        /* packed weights that stay in L1 while all pixels of a block pass */
 #define WEIGHT_BYTES (1 << 20)        /* packed weights of one range of k */
 #define SOON_STEP 16                  /* elements of a cache line: what one fetch brings */
 #define SLACK (VECTORS_NARROW * LANES) /* tile_rows reads and writes up to a tile beyond the last pixel */
@@ -126,6 +127,7 @@ KERNEL_PLAN(conv_correlate) {
     a->result_at = at, at += round_up(a->n_slots * a->slot * sizeof(REAL), 64);
     a->offset_at = at, at += round_up(a->c_chunk * MAX(a->n_taps, 1) * sizeof(int32_t), 64);
     a->bias_at = at, at += round_up(round_up(a->k_group, LANES) * sizeof(REAL), 64);
+    a->pixel_at = at, at += round_up((block_pixels + TILE_PIXELS_1) * sizeof(REAL *), 64);
     a->temp_at = at, at += round_up(MAX(1, a->R * a->S) * TILE_CHANNELS_MAX * LANES * sizeof(REAL), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = a->groups * a->n_k_groups * a->n_batches * a->n_row_blocks * a->n_col_blocks;
@@ -267,33 +269,35 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
     }
 }
 
-/* One chunk of input channels into the results of one class, vectors over channels. */
-static void add_over_channels(const cg_conv_args *a, ptrdiff_t samples, const conv_part *part, const REAL *stage, const REAL *w,
-                              const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, int first,
-                              const REAL *next) {
-    int kv = (int)(width / LANES);
-    ptrdiff_t pixels = samples * part->rows * part->cols;
-    broadcast_tile tile = broadcast_tile_for(kv, pixels);
-    ptrdiff_t step_h = a->rows.in_step * a->stage_row, step_w = a->cols.in_step * a->stage_pixel;
-    ptrdiff_t sample = 0, i = 0, j = 0;
-    const REAL *row = stage, *x[14];
-    for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
-        for (int p = 0; p < tile.pixels; p++) {
-            x[p] = row + j * step_w;
-            if (done + p + 1 >= pixels) /* the last tile repeats its last pixel; those results are not read */
-                continue;
-            if (++j == part->cols) {
-                j = 0;
-                row += step_h;
-                if (++i == part->rows) {
-                    i = 0;
-                    row = stage + ++sample * a->stage_sample;
-                }
-            }
+/* Where the first term of each output position of a part begins in the stage; the last one is repeated to fill a tile. */
+static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const conv_part *part, const REAL *stage, const REAL **pixel) {
+    ptrdiff_t step_h = a->rows.in_step * a->stage_row, step_w = a->cols.in_step * a->stage_pixel, n = 0;
+    for (ptrdiff_t sample = 0; sample < samples; sample++)
+        for (ptrdiff_t i = 0; i < part->rows; i++) {
+            const REAL *row = stage + sample * a->stage_sample + i * step_h;
+            for (ptrdiff_t j = 0; j < part->cols; j++)
+                pixel[n++] = row + j * step_w;
         }
-        REAL *out = result + done * width;
-        const REAL *soon = next && done < a->block_cols ? next + done * a->cols.in_step : out;
-        tile.fn(w, x, offset, terms, first ? bias : zeros, !first, out, width, soon, soon == out ? 0 : a->x_at.stride_c);
+    for (int p = 0; p < TILE_PIXELS_1 && n; p++)
+        pixel[n + p] = pixel[n - 1];
+    return n;
+}
+
+/* One chunk of input channels into the results of one class, vectors over channels. */
+static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REAL *const *pixel, const REAL *w, const int32_t *offset,
+                              ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, int first, const REAL *next) {
+    broadcast_tile tile = broadcast_tile_for((int)(width / LANES), pixels);
+    ptrdiff_t most = PANEL_BYTES / (width * (ptrdiff_t)sizeof(REAL)), passes = ceil_div(MAX(terms, 1), most), run = ceil_div(terms, passes);
+    for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
+        ptrdiff_t n = MIN(run, terms - t);
+        for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
+            REAL *out = result + done * width;
+            const REAL *soon = next && done < a->block_cols ? next + done * a->cols.in_step + t * a->x_at.stride_c : out;
+            tile.fn(w + t * width, pixel + done, offset + t, n, first ? bias : zeros, !first, out, width, soon,
+                    soon == out ? 0 : a->x_at.stride_c);
+        }
+        if (terms == 0)
+            return;
     }
 }
 
@@ -318,7 +322,7 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
 }
 
 static void correlate_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
-                            const int32_t *offsets, const REAL *bias) {
+                            const int32_t *offsets, const REAL *bias, const REAL **pixel) {
     ptrdiff_t flat = a->block_rows * a->stage_row + SLACK, first_h = b->i0 * a->rows.in_step + a->rows.min_offset;
     ptrdiff_t first_w = b->j0 * a->cols.in_step + a->cols.min_offset;
     for (ptrdiff_t c0 = 0; c0 < a->C; c0 += a->c_chunk) {
@@ -346,6 +350,7 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
             for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
                 const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
                 conv_part part = part_of(a, b, rows, cols);
+                ptrdiff_t pixels = a->vectors_over_pixels ? 0 : pixel_addresses(a, b->n1 - b->n0, &part, stage, pixel);
                 ptrdiff_t taps = rows->n_taps * cols->n_taps;
                 for (ptrdiff_t k = b->k0, width; k < b->k1; k += width, slot += a->n_slots > 1) {
                     width = tile_width(a, b->k1 - k);
@@ -364,8 +369,7 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
                         add_over_pixels(a, &part, stage, w, offset, chunk * taps, width, bias + k - b->k0, out, flat, first, next,
                                         y, a->y_at.stride_c);
                     else
-                        add_over_channels(a, b->n1 - b->n0, &part, stage, w, offset, chunk * taps, width, bias + k - b->k0, out,
-                                          first, next);
+                        add_over_channels(a, pixels, pixel, w, offset, chunk * taps, width, bias + k - b->k0, out, first, next);
                     if (y) {
                         ptrdiff_t pixels = part.rows * part.cols;
                         for (ptrdiff_t q = 0; q < width && a->activation != CG_IDENTITY; q++)
@@ -440,6 +444,7 @@ KERNEL_RUN(conv_correlate) {
             b.next = (const REAL *)a->x + n * a->x_at.stride_n + b.group * a->C * a->x_at.stride_c +
                      i * a->rows.in_step * a->x_at.stride_h + j * a->cols.in_step;
         }
-        correlate_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset, bias);
+        correlate_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset, bias,
+                        (const REAL **)(scratch + a->pixel_at));
     }
 }

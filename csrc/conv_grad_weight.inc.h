@@ -26,7 +26,7 @@ KERNEL_PLAN(conv_grad_weight) {
     ptrdiff_t RS = a->R * a->S, terms = a->C * RS, pixels = a->OH * a->OW;
     ptrdiff_t span_h = (a->R - 1) * a->dilation_h, span_w = (a->S - 1) * a->dilation_w;
     ptrdiff_t vectors = ceil_div(a->K, LANES);
-    a->dot_products = a->K * 1.6 / LANES < (vectors > 1 ? vectors : 1.5) && LANES > 1;
+    a->dot_products = !a->swap && a->K * 1.6 / LANES < (vectors > 1 ? vectors : 1.5) && LANES > 1;
     /* offsets of pixels are counted in 32 bits */
     double reach = (double)MAX(1, GRAD_PIXELS / pixels) * llabs(a->x_at.stride_n) +
                    (double)a->OH * a->stride_h * llabs(a->x_at.stride_h) + (double)a->OW * a->stride_w * llabs(a->x_at.stride_w);
@@ -151,12 +151,15 @@ static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run 
             }
         }
     broadcast_tile tile = broadcast_tile_for((int)(b->width / LANES), b->n_terms);
-    const REAL *x[14];
-    for (ptrdiff_t t = 0; t < b->n_terms; t += tile.pixels) {
-        for (int p = 0; p < tile.pixels; p++) /* the last tile repeats its last term; those results are not read */
-            x[p] = term_input(a, b, stage, b->t0 + MIN(t + p, b->n_terms - 1));
-        tile.fn(gradient, x, offset, pixel, zeros, !first, result + t * b->width, b->width, gradient, 0);
-    }
+    ptrdiff_t most = PANEL_BYTES / (b->width * (ptrdiff_t)sizeof(REAL)), run = ceil_div(pixel, ceil_div(pixel, most));
+    for (ptrdiff_t begin = 0; begin < pixel; begin += run, first = 0)
+        for (ptrdiff_t t = 0; t < b->n_terms; t += tile.pixels) {
+            const REAL *x[14];
+            for (int p = 0; p < tile.pixels; p++) /* the last tile repeats its last term; those results are not read */
+                x[p] = term_input(a, b, stage, b->t0 + MIN(t + p, b->n_terms - 1));
+            tile.fn(gradient + begin * b->width, x, offset + begin, MIN(run, pixel - begin), zeros, !first, result + t * b->width, b->width,
+                    gradient, 0);
+        }
 }
 
 static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, const REAL *stage, REAL *result) {

@@ -329,7 +329,7 @@ def test_conv_transpose1d_equals_torch(backend, options, layout, rng, check_clos
 
 def test_every_twin_has_the_signature_and_the_results_of_its_functional(rng):
     names = [name for name in vars(functional) if "conv" in name or "correlate" in name]
-    names = [name for name in names if inspect.isfunction(getattr(functional, name))]
+    names = [name for name in names if inspect.isfunction(getattr(functional, name)) and hasattr(reference, name)]
     assert len(names) == 18
     for name in names:
         twin, function = getattr(reference, name), getattr(functional, name)

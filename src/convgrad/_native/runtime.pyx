@@ -23,7 +23,8 @@ cdef extern from *:
     #else
     #define CG_HAS_OPENMP 0
     #endif
-    #if defined(_OPENMP) && _OPENMP >= 201811 && !defined(_WIN32)
+    /* GCC has omp_pause_resource_all from version 9 on, though it claims OpenMP 5.0 only much later. */
+    #if defined(_OPENMP) && !defined(_WIN32) && (_OPENMP >= 201811 || (defined(__GNUC__) && __GNUC__ >= 9))
     #include <pthread.h>
     /* A child forked after a parallel region would wait for workers that it does not have; letting go of them first cures it. */
     static void cg_before_fork(void) { omp_pause_resource_all(omp_pause_soft); }

@@ -15,7 +15,7 @@ DIRECTIONS = ("forward", "grad_input", "grad_weight")
 
 
 class PackedConv2d:
-    """`conv2d` with a weight and bias of its own, packed for the kernel: ``packed(x, out=None)``. Made by `prepack_conv2d`."""
+    """`conv2d` with its own weight and bias, packed for the kernel: ``packed(x, out=None)``. See `prepack_conv2d`."""
 
     __slots__ = ("_activation", "_bias", "_code", "_dtype", "_options", "_packed", "_parameter", "_shape", "_weight")
 
@@ -24,11 +24,13 @@ class PackedConv2d:
         shape = conv_shape("prepack_conv2d", "input_shape", 2, input_shape, weight.shape, *options)
         if bias is not None and bias.shape != (shape.out_channels,):
             raise ValueError(
-                f"prepack_conv2d: bias must have shape ({shape.out_channels},), one entry per output channel; got shape "
-                f"{bias.shape}"
+                f"prepack_conv2d: bias must have shape ({shape.out_channels},), one entry per output channel; "
+                f"got shape {bias.shape}"
             )
         set_ = object.__setattr__
-        set_(self, "_activation", activation)
+        set_(self, "_activation", tuple(activation) if isinstance(activation, list) else activation)
+        # As resolved: the caller's may be lists, which may change.
+        options = (shape.stride, shape.padding, shape.dilation, shape.groups, shape.layout, shape.algorithm)
         set_(self, "_options", options)
         set_(self, "_shape", shape)
         set_(self, "_dtype", weight.dtype)
@@ -70,21 +72,27 @@ class PackedConv2d:
         """Convolve x, of the shape that was packed for in all but the batch size; see `conv2d`."""
         x = float_array("PackedConv2d", "x", x)
         if x.dtype != self._dtype:
-            raise TypeError(f"PackedConv2d: x is {x.dtype} but the weight was packed as {self._dtype}; pass {self._dtype}")
+            raise TypeError(
+                f"PackedConv2d: x is {x.dtype} but the weight was packed as {self._dtype}; pass {self._dtype}"
+            )
         if x.ndim != 4 or x.shape[1:] != self._shape.input_shape[1:]:
             raise ValueError(
-                f"PackedConv2d: x has shape {x.shape} but the weight was packed for {self._shape.input_shape} with any batch "
-                "size; pass such an x or pack again"
-            )
-        if self._packed is None:
-            stride, padding, dilation, groups, layout, algorithm = self._options
-            return _conv2d_numpy(
-                x, self._weight, self._bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
-                layout=layout, algorithm=algorithm, activation=self._activation, out=out,
+                f"PackedConv2d: x has shape {x.shape} but the weight was packed for {self._shape.input_shape} with any "
+                "batch size; pass such an x or pack again"
             )
         shape = conv_shape("PackedConv2d", "x", 2, x.shape, self._weight.shape, *self._options)
         target = output("PackedConv2d", out, shape.output_shape, x.dtype, x, self._weight, self._bias)
-        _native.forward_packed(shape, self._packed, np.ascontiguousarray(x), self._weight, self._bias, self._code, self._parameter, target)
+        if self._packed is None:
+            stride, padding, dilation, groups, layout, algorithm = self._options
+            _conv2d_numpy(
+                x, self._weight, self._bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
+                layout=layout, algorithm=algorithm, activation=self._activation, out=target,
+            )  # fmt: skip
+        else:
+            x = np.ascontiguousarray(x)
+            _native.forward_packed(
+                shape, self._packed, x, self._weight, self._bias, self._code, self._parameter, target
+            )
         return deliver(target, out)
 
 
@@ -112,8 +120,8 @@ def prepack_conv2d(
 
     Returns
     -------
-    packed : PackedConv2d. It computes with the backend and the precision in force when it was made, and its results have the
-        same bits as those of `conv2d`.
+    packed : PackedConv2d. It computes with the backend and the precision in force when it was made, and its results
+        have the same bits as those of `conv2d`.
 
     Raises
     ------
@@ -122,7 +130,9 @@ def prepack_conv2d(
     if weight is None:
         float_array("prepack_conv2d", "weight", weight)
     if not isinstance(input_shape, (tuple, list)):
-        raise TypeError(f"prepack_conv2d: input_shape must be a tuple such as x.shape, got {type(input_shape).__name__}")
+        raise TypeError(
+            f"prepack_conv2d: input_shape must be a tuple such as x.shape, got {type(input_shape).__name__}"
+        )
     options = (stride, padding, dilation, groups, layout, algorithm)
     return PackedConv2d(weight, bias, _sizes("prepack_conv2d", "input_shape", input_shape), options, activation)
 
@@ -145,7 +155,7 @@ def explain_conv2d(
     Parameters
     ----------
     x, weight : arrays, or their shapes as tuples of int
-    dtype : float32 (default) or float64; where x is an array, its dtype
+    dtype : None (that of the arrays, float32 where both are shapes), float32 or float64
     direction : "forward", "grad_input" or "grad_weight"
     stride, padding, dilation, groups, layout, algorithm : as for `conv2d`
 
@@ -161,11 +171,13 @@ def explain_conv2d(
         flops : int, multiplications and additions of the direct sum
     """
     choice("explain_conv2d", "direction", direction, DIRECTIONS)
-    if isinstance(x, np.ndarray):
-        dtype = float_array("explain_conv2d", "x", x).dtype
-    dtype = np.dtype(np.float32 if dtype is None else dtype)
+    given = {name: value if isinstance(value, np.ndarray) else None for name, value in (("x", x), ("weight", weight))}
+    held = next((array.dtype for array in float_arrays("explain_conv2d", **given) if array is not None), None)
+    dtype = np.dtype((held or np.float32) if dtype is None else dtype)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"explain_conv2d: dtype must be float32 or float64, got {dtype}")
+    if held is not None and held != dtype:
+        raise TypeError(f"explain_conv2d: dtype is {dtype} but the arrays are {held}; leave dtype out")
     shapes = []
     for name, value in (("x", x), ("weight", weight)):
         shapes.append(value.shape if isinstance(value, np.ndarray) else _sizes("explain_conv2d", name, value))
@@ -195,4 +207,4 @@ def explain_conv2d(
 def _sizes(function, name, sizes):
     if not isinstance(sizes, (tuple, list)):
         raise TypeError(f"{function}: {name} must be an array or a tuple of integers, got {type(sizes).__name__}")
-    return tuple([integer(function, name, size, 0) for size in sizes])
+    return tuple([integer(function, f"every entry of {name}", size, 0) for size in sizes])
