@@ -41,6 +41,12 @@ static ptrdiff_t axis_taps(const cg_axis *axis) {
     return n;
 }
 
+/* Tiles of channels in a range of k: full ones, and for vectors over channels what channel_vectors makes of the rest. */
+INLINE ptrdiff_t channel_tiles(const cg_conv_args *a) {
+    ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
+    return ceil_div(a->k_group, width) + 2;
+}
+
 KERNEL_PLAN(conv_correlate) {
     cg_conv_args *a = args_;
     ptrdiff_t max_rows = a->rows.max_count, max_cols = a->cols.max_count, phases = a->rows.n_phases * a->cols.n_phases;
@@ -63,7 +69,7 @@ KERNEL_PLAN(conv_correlate) {
     a->n_chunks = ceil_div(a->C, a->c_chunk);
 
     /* how many output positions a block has */
-    ptrdiff_t limit = a->vectors_over_pixels ? BLOCK_FLAT : BLOCK_PIXELS;
+    ptrdiff_t limit = (a->vectors_over_pixels ? BLOCK_FLAT : BLOCK_PIXELS) / MIN(4, a->cols.n_phases);
     a->n_col_blocks = ceil_div(max_cols, limit);
     a->block_cols = ceil_div(max_cols, a->n_col_blocks);
     a->block_rows = MIN(max_rows, MAX(1, limit / a->block_cols));
@@ -119,7 +125,8 @@ KERNEL_PLAN(conv_correlate) {
     ptrdiff_t block_pixels = a->block_n * a->block_rows * a->block_cols;
     ptrdiff_t flat = a->block_rows * a->stage_row + SLACK;
     a->slot = a->vectors_over_pixels ? TILE_ROWS_CHANNELS * flat : (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES;
-    a->n_slots = a->n_chunks > 1 ? ceil_div(a->k_group, width) * phases : 1;
+    a->slot *= a->cols.n_phases;
+    a->n_slots = a->n_chunks > 1 ? channel_tiles(a) * a->rows.n_phases : 1;
 
     ptrdiff_t at = 0;
     a->weight_at = at, at += round_up((terms * round_up(a->k_group, LANES)) * sizeof(REAL), 64);
@@ -202,70 +209,93 @@ typedef struct {
     const REAL *next; /* where the input of the next block begins, for 1x1 kernels: there every term is one channel's */
 } conv_block;
 
-/* Part of a class of output positions that lies in a block: rows i0 .. i0+rows-1 and so on. */
+/* The output rows of one class that lie in a block, and all columns of the block. The classes of columns are computed with as many columns
+ * each (one may be too many) and interleaved on their way to y. */
 typedef struct {
-    ptrdiff_t rows, cols, first_h, first_w;
+    ptrdiff_t rows, cols;        /* rows of the class; columns of each class of columns */
+    ptrdiff_t first_h, first_w;  /* in y */
+    ptrdiff_t wide;              /* columns in y */
 } conv_part;
 
-INLINE conv_part part_of(const cg_conv_args *a, const conv_block *b, const cg_phase *rows, const cg_phase *cols) {
-    conv_part part = {
-        MAX(0, MIN(a->block_rows, rows->count - b->i0)),
-        MAX(0, MIN(a->block_cols, cols->count - b->j0)),
-        rows->out_first + b->i0 * a->rows.out_step,
-        cols->out_first + b->j0 * a->cols.out_step,
-    };
+static conv_part part_of(const cg_conv_args *a, const conv_block *b, const cg_phase *rows) {
+    ptrdiff_t columns = 0;
+    for (ptrdiff_t v = 0; v < a->cols.n_phases; v++)
+        columns += a->cols.phase[v].count;
+    conv_part part;
+    part.rows = MAX(0, MIN(a->block_rows, rows->count - b->i0));
+    part.cols = MIN(a->block_cols, a->cols.max_count - b->j0);
+    part.first_h = rows->out_first + b->i0 * a->rows.out_step;
+    part.first_w = b->j0 * a->cols.n_phases;
+    part.wide = MIN(part.cols * a->cols.n_phases, columns - part.first_w);
     return part;
 }
 
 /* Whether the flattened rows of a part, as tiles over pixels compute them, are adjacent in y too. */
 INLINE int follows(const cg_conv_args *a, const conv_part *part) {
-    ptrdiff_t step_h = a->rows.out_step * a->y_at.stride_h, step_w = a->cols.out_step * a->y_at.stride_w;
-    return step_w == 1 && (part->rows == 1 || (step_h == part->cols && a->stage_row == part->cols));
+    return a->cols.n_phases == 1 && a->y_at.stride_w == 1 &&
+           (part->rows == 1 || (a->rows.out_step * a->y_at.stride_h == part->cols && a->stage_row == part->cols));
 }
 
-/* Move results [pixel][width] (over channels) or [channel][row of the stage] (over pixels) of n channels to y and activate them. */
+/* to[i * n_from + v] = from[v * step + i] for i * n_from + v < n. */
+static void interleave_run(REAL *to, const REAL *from, ptrdiff_t step, ptrdiff_t n_from, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    if (n_from == 2)
+        for (; 2 * (i + LANES) <= n; i += LANES) {
+            vec even = v_load(from + i), odd = v_load(from + step + i);
+            v_store(to + 2 * i, v_zip_low(even, odd));
+            v_store(to + 2 * i + LANES, v_zip_high(even, odd));
+        }
+    for (i *= n_from; i < n; i++)
+        to[i] = from[i % n_from * step + i / n_from];
+}
+
+/* Move results to y and activate them: [pixel][width] with the classes of columns interleaved (over channels), or for each class of columns
+ * [channel][row of the stage] (over pixels). */
 static void store_results(const cg_conv_args *a, const conv_block *b, const conv_part *part, const REAL *result, ptrdiff_t width,
-                    ptrdiff_t k0, ptrdiff_t n, ptrdiff_t flat) {
+                          ptrdiff_t k0, ptrdiff_t n, ptrdiff_t flat) {
     const cg_strides at = a->y_at;
-    ptrdiff_t rows = part->rows, cols = part->cols, step_h = a->rows.out_step * at.stride_h, step_w = a->cols.out_step * at.stride_w;
-    if (a->vectors_over_pixels ? follows(a, part) : step_w == 1 && step_h == cols) { /* rows follow each other */
-        cols *= rows;
+    ptrdiff_t rows = part->rows, wide = part->wide, step_h = a->rows.out_step * at.stride_h, classes = a->cols.n_phases;
+    ptrdiff_t pitch = part->cols * classes * width; /* of a row of results over channels */
+    if (at.stride_w == 1 && step_h == wide && classes == 1 && (!a->vectors_over_pixels || a->stage_row == wide)) {
+        wide *= rows; /* rows follow each other */
         rows = 1;
     }
-    /* steps inside the results */
-    ptrdiff_t from_k = a->vectors_over_pixels ? flat : 1, from_w = a->vectors_over_pixels ? 1 : width;
-    ptrdiff_t from_h = a->vectors_over_pixels ? a->stage_row : cols * width;
-    for (ptrdiff_t sample = b->n0; sample < b->n1; sample++) {
+    for (ptrdiff_t sample = b->n0; sample < b->n1; sample++, result += part->rows * pitch) {
         REAL *y = (REAL *)a->y + sample * at.stride_n + (b->group * a->K + k0) * at.stride_c + part->first_h * at.stride_h +
                   part->first_w * at.stride_w;
         for (ptrdiff_t i = 0; i < rows; i++, y += step_h) {
-            const REAL *from = result + i * from_h;
-            if (step_w == 1 && from_w == 1) {
-                for (ptrdiff_t k = 0; k < n; k++)
-                    copy_run(y + k * at.stride_c, from + k * from_k, cols);
-            } else if (step_w == 1)
-                transpose_block(y, at.stride_c, from, width, cols, n, 0);
-            else if (at.stride_c == 1 && from_k == 1) {
-                for (ptrdiff_t j = 0; j < cols; j++)
-                    copy_run(y + j * step_w, from + j * width, n);
-            } else
-                for (ptrdiff_t k = 0; k < n; k++)
-                    for (ptrdiff_t j = 0; j < cols; j++)
-                        y[k * at.stride_c + j * step_w] = from[k * from_k + j * from_w];
+            if (a->vectors_over_pixels) {
+                const REAL *from = result + i * a->stage_row;
+                for (ptrdiff_t k = 0; k < n; k++, from += flat) {
+                    REAL *to = y + k * at.stride_c;
+                    if (at.stride_w == 1 && classes == 1)
+                        copy_run(to, from, wide);
+                    else if (at.stride_w == 1)
+                        interleave_run(to, from, TILE_ROWS_CHANNELS * flat, classes, wide);
+                    else
+                        for (ptrdiff_t j = 0; j < wide; j++)
+                            to[j * at.stride_w] = from[j % classes * TILE_ROWS_CHANNELS * flat + j / classes];
+                }
+            } else if (at.stride_w == 1)
+                transpose_block(y, at.stride_c, result + i * pitch, width, wide, n, 0);
+            else
+                for (ptrdiff_t j = 0; j < wide; j++) {
+                    if (at.stride_c == 1)
+                        copy_run(y + j * at.stride_w, result + i * pitch + j * width, n);
+                    else
+                        for (ptrdiff_t k = 0; k < n; k++)
+                            y[j * at.stride_w + k * at.stride_c] = result[i * pitch + j * width + k];
+                }
             if (a->activation == CG_IDENTITY)
                 continue;
-            if (step_w == 1)
+            if (at.stride_w == 1)
                 for (ptrdiff_t k = 0; k < n; k++)
-                    activate_run(a->activation, (REAL)a->parameter, y + k * at.stride_c, cols);
-            else if (at.stride_c == 1)
-                for (ptrdiff_t j = 0; j < cols; j++)
-                    activate_run(a->activation, (REAL)a->parameter, y + j * step_w, n);
+                    activate_run(a->activation, (REAL)a->parameter, y + k * at.stride_c, wide);
             else
-                for (ptrdiff_t k = 0; k < n; k++)
-                    for (ptrdiff_t j = 0; j < cols; j++)
-                        activate_run(a->activation, (REAL)a->parameter, y + k * at.stride_c + j * step_w, 1);
+                for (ptrdiff_t j = 0; j < wide; j++)
+                    for (ptrdiff_t k = 0; k < n; k += at.stride_c == 1 ? n : 1)
+                        activate_run(a->activation, (REAL)a->parameter, y + j * at.stride_w + k * at.stride_c, at.stride_c == 1 ? n : 1);
         }
-        result += part->rows * part->cols * width;
     }
 }
 
@@ -285,15 +315,16 @@ static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const
 
 /* One chunk of input channels into the results of one class, vectors over channels. */
 static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REAL *const *pixel, const REAL *w, const int32_t *offset,
-                              ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, int first, const REAL *next) {
+                              ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, ptrdiff_t result_step, int first,
+                              const REAL *next) {
     broadcast_tile tile = broadcast_tile_for((int)(width / LANES), pixels);
     ptrdiff_t most = PANEL_BYTES / (width * (ptrdiff_t)sizeof(REAL)), passes = ceil_div(MAX(terms, 1), most), run = ceil_div(terms, passes);
     for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
         ptrdiff_t n = MIN(run, terms - t);
         for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
-            REAL *out = result + done * width;
+            REAL *out = result + done * result_step;
             const REAL *soon = next && done < a->block_cols ? next + done * a->cols.in_step + t * a->x_at.stride_c : out;
-            tile.fn(w + t * width, pixel + done, offset + t, n, first ? bias : zeros, !first, out, width, soon,
+            tile.fn(w + t * width, pixel + done, offset + t, n, first ? bias : zeros, !first, out, result_step, soon,
                     soon == out ? 0 : a->x_at.stride_c);
         }
         if (terms == 0)
@@ -345,41 +376,41 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
                              first_w, 1, 1, 1);
         }
         const int32_t *offset = offsets;
-        ptrdiff_t before = 0, slot = 0;
-        for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
-            for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
-                const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
-                conv_part part = part_of(a, b, rows, cols);
-                ptrdiff_t pixels = a->vectors_over_pixels ? 0 : pixel_addresses(a, b->n1 - b->n0, &part, stage, pixel);
-                ptrdiff_t taps = rows->n_taps * cols->n_taps;
-                for (ptrdiff_t k = b->k0, width; k < b->k1; k += width, slot += a->n_slots > 1) {
-                    width = tile_width(a, b->k1 - k);
-                    if (part.rows == 0 || part.cols == 0)
-                        continue;
-                    REAL *out = result + slot * a->slot, *y = 0;
-                    /* the next block's input is fetched during the first tiles of channels */
-                    const REAL *next = b->next ? b->next + (k - b->k0) / width * SOON_STEP * a->cols.in_step : 0;
-                    if ((k - b->k0) / width * SOON_STEP >= (a->vectors_over_pixels ? TILE_ROWS_VECTORS * LANES : TILE_PIXELS_4))
-                        next = 0;
-                    if (a->vectors_over_pixels && a->n_chunks == 1 && follows(a, &part))
-                        y = (REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + k) * a->y_at.stride_c +
-                            part.first_h * a->y_at.stride_h + part.first_w * a->y_at.stride_w;
-                    const REAL *w = weight + (k - b->k0) * a->C * a->n_taps + (before * a->C + c0 * taps) * width;
+        ptrdiff_t before = 0, slot = 0, classes = a->cols.n_phases, col_taps = axis_taps(&a->cols);
+        for (ptrdiff_t u = 0; u < a->rows.n_phases; u++) {
+            ptrdiff_t row_taps = a->rows.phase[u].n_taps;
+            conv_part part = part_of(a, b, a->rows.phase + u);
+            ptrdiff_t pixels = a->vectors_over_pixels ? 0 : pixel_addresses(a, b->n1 - b->n0, &part, stage, pixel);
+            for (ptrdiff_t k = b->k0, width; k < b->k1 && part.rows > 0; k += width, slot += a->n_slots > 1) {
+                width = tile_width(a, b->k1 - k);
+                REAL *out = result + slot * a->slot, *y = 0;
+                /* the next block's input is fetched during the first tiles of channels */
+                const REAL *next = b->next ? b->next + (k - b->k0) / width * SOON_STEP * a->cols.in_step : 0;
+                if ((k - b->k0) / width * SOON_STEP >= (a->vectors_over_pixels ? TILE_ROWS_VECTORS * LANES : TILE_PIXELS_4))
+                    next = 0;
+                if (a->vectors_over_pixels && a->n_chunks == 1 && follows(a, &part))
+                    y = (REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + k) * a->y_at.stride_c +
+                        part.first_h * a->y_at.stride_h + part.first_w * a->y_at.stride_w;
+                for (ptrdiff_t v = 0, taps_before = before; v < classes; v++) {
+                    ptrdiff_t taps = row_taps * a->cols.phase[v].n_taps;
+                    const REAL *w = weight + (k - b->k0) * a->C * a->n_taps + (taps_before * a->C + c0 * taps) * width;
+                    const int32_t *at = offset + taps_before * a->c_chunk;
                     if (a->vectors_over_pixels)
-                        add_over_pixels(a, &part, stage, w, offset, chunk * taps, width, bias + k - b->k0, out, flat, first, next,
-                                        y, a->y_at.stride_c);
+                        add_over_pixels(a, &part, stage, w, at, chunk * taps, width, bias + k - b->k0, out + v * TILE_ROWS_CHANNELS * flat,
+                                        flat, first, next, y, a->y_at.stride_c);
                     else
-                        add_over_channels(a, pixels, pixel, w, offset, chunk * taps, width, bias + k - b->k0, out, first, next);
-                    if (y) {
-                        ptrdiff_t pixels = part.rows * part.cols;
-                        for (ptrdiff_t q = 0; q < width && a->activation != CG_IDENTITY; q++)
-                            activate_run(a->activation, (REAL)a->parameter, y + q * a->y_at.stride_c, pixels);
-                    } else if (last)
-                        store_results(a, b, &part, out, width, k, MIN(width, b->k1 - k), flat);
+                        add_over_channels(a, pixels, pixel, w, at, chunk * taps, width, bias + k - b->k0, out + v * width, classes * width,
+                                          first, next);
+                    taps_before += taps;
                 }
-                before += taps;
-                offset += a->c_chunk * taps;
+                if (y)
+                    for (ptrdiff_t q = 0; q < width && a->activation != CG_IDENTITY; q++)
+                        activate_run(a->activation, (REAL)a->parameter, y + q * a->y_at.stride_c, part.rows * part.cols);
+                else if (last)
+                    store_results(a, b, &part, out, width, k, MIN(width, b->k1 - k), flat);
             }
+            before += row_taps * col_taps;
+        }
     }
 }
 
