@@ -112,7 +112,7 @@ KERNEL_PLAN(conv_depthwise) {
     a->k_group = a->K;
     a->task.scratch_bytes = (a->stage_rows * a->stage_row + 2 * LANES) * sizeof(REAL);
     a->task.n_blocks = a->N * a->groups * a->n_row_blocks;
-    a->task.work = 2.0 * a->N * a->groups * a->K * a->rows.max_count * a->cols.max_count * a->R * a->S;
+    a->task.work = 0.25 * a->N * a->groups * a->K * a->rows.max_count * a->cols.max_count * a->R * a->S;
 }
 
 KERNEL_RUN(conv_depthwise) {
@@ -203,7 +203,7 @@ KERNEL_PLAN(conv_depthwise_grad) {
     a->c_block = a->R * a->S;
     a->task.scratch_bytes = (a->stage_rows * a->stage_plane + 2 * LANES) * sizeof(REAL);
     a->task.n_blocks = a->groups;
-    a->task.work = 2.0 * a->N * a->groups * a->K * a->OH * a->OW * a->R * a->S;
+    a->task.work = 0.25 * a->N * a->groups * a->K * a->OH * a->OW * a->R * a->S;
 }
 
 KERNEL_RUN(conv_depthwise_grad) {

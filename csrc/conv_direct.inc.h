@@ -138,7 +138,7 @@ KERNEL_PLAN(conv_correlate) {
     a->temp_at = at, at += round_up(MAX(1, a->R * a->S) * TILE_CHANNELS_MAX * LANES * sizeof(REAL), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = a->groups * a->n_k_groups * a->n_batches * a->n_row_blocks * a->n_col_blocks;
-    a->task.work = 2.0 * a->N * a->groups * a->K * pixels * phases * MAX(1, a->C * a->n_taps / phases);
+    a->task.work = 0.25 * a->N * a->groups * a->K * pixels * phases * MAX(1, a->C * a->n_taps / phases);
 }
 
 /* offset[...] from a pixel of the staged input to each term, for every pair of classes, then channel, then row tap, then column tap */
@@ -433,7 +433,7 @@ KERNEL_PLAN(conv_pack) {
     CG_JOIN(conv_correlate_plan__, CG_SUFFIX)(args_);
     a->packed_bytes = a->groups * a->n_k_groups * packed_range(a) * sizeof(REAL);
     a->task.n_blocks = a->groups * a->n_k_groups;
-    a->task.work = 2.0 * a->groups * a->K * a->C * a->n_taps;
+    a->task.work = 0.25 * a->groups * a->K * a->C * a->n_taps;
 }
 
 KERNEL_RUN(conv_pack) {

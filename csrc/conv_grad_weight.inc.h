@@ -76,7 +76,7 @@ KERNEL_PLAN(conv_grad_weight) {
     a->offset_at = at, at += round_up(a->run * sizeof(int32_t), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = a->groups * a->n_k_blocks * a->n_c_blocks;
-    a->task.work = 2.0 * a->N * a->groups * a->K * terms * pixels;
+    a->task.work = 0.25 * a->N * a->groups * a->K * terms * pixels;
 }
 
 /* Where a run of pixels stands and which part of the weight it adds to. */

@@ -314,7 +314,7 @@ KERNEL_PLAN(winograd_weights) {
     a->point_u = winograd_point_u(a);
     a->task.n_blocks = ceil_div(a->K, WINOGRAD_WIDTH) * ceil_div(a->C, WINOGRAD_CHUNK);
     a->task.scratch_bytes = 0;
-    a->task.work = 10.0 * a->K * a->C * WINOGRAD_POINTS;
+    a->task.work = 1.5 * a->K * a->C * WINOGRAD_POINTS;
 }
 
 KERNEL_RUN(winograd_weights) {
@@ -352,7 +352,7 @@ KERNEL_PLAN(winograd_fused) {
     a->stage_at = at, at += input_stage_bytes(a, a->block_cols);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = ceil_div(a->row1 - a->row0, a->block_rows) * a->n_col_blocks;
-    a->task.work = 2.0 * (a->row1 - a->row0) * a->tile_cols * WINOGRAD_POINTS * a->C * a->K;
+    a->task.work = 0.25 * (a->row1 - a->row0) * a->tile_cols * WINOGRAD_POINTS * a->C * a->K;
 }
 
 KERNEL_RUN(winograd_fused) {
@@ -383,7 +383,7 @@ KERNEL_PLAN(winograd_input) {
     a->block_rows = MIN(a->row1 - a->row0, MAX(1, 64 / a->tile_cols));
     a->task.n_blocks = ceil_div(a->row1 - a->row0, a->block_rows) * ceil_div(a->C, LANES);
     a->task.scratch_bytes = input_stage_bytes(a, a->tile_cols);
-    a->task.work = 10.0 * tiles * a->C * WINOGRAD_POINTS;
+    a->task.work = 1.5 * tiles * a->C * WINOGRAD_POINTS;
 }
 
 KERNEL_RUN(winograd_input) {
@@ -409,7 +409,7 @@ KERNEL_PLAN(winograd_multiply) {
     a->stage_at = at, at += input_stage_bytes(a, a->tile_cols);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = ceil_div(a->K, WINOGRAD_WIDTH);
-    a->task.work = 2.0 * tiles * WINOGRAD_POINTS * a->C * a->K;
+    a->task.work = 0.25 * tiles * WINOGRAD_POINTS * a->C * a->K;
 }
 
 KERNEL_RUN(winograd_multiply) {

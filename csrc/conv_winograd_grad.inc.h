@@ -23,7 +23,7 @@ KERNEL_PLAN(winograd_grad_output) {
     a->block_rows = MIN(a->row1 - a->row0, MAX(1, 64 / a->tile_cols));
     a->task.n_blocks = ceil_div(a->row1 - a->row0, a->block_rows) * ceil_div(a->k1 - a->k0, LANES);
     a->task.scratch_bytes = input_stage_bytes(a, a->tile_cols);
-    a->task.work = 10.0 * tiles * (a->k1 - a->k0) * WINOGRAD_POINTS;
+    a->task.work = 1.5 * tiles * (a->k1 - a->k0) * WINOGRAD_POINTS;
 }
 
 KERNEL_RUN(winograd_grad_output) {
@@ -62,7 +62,7 @@ KERNEL_PLAN(winograd_grad_products) {
     a->point_u = winograd_point_du(a);
     a->task.n_blocks = WINOGRAD_POINTS * ceil_div(a->C, WINOGRAD_WIDTH) * ceil_div(a->k1 - a->k0, WINOGRAD_WIDTH);
     a->task.scratch_bytes = 0;
-    a->task.work = 2.0 * tiles * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
+    a->task.work = 0.25 * tiles * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
 }
 
 KERNEL_RUN(winograd_grad_products) {
@@ -117,7 +117,7 @@ KERNEL_PLAN(winograd_grad_weight) {
     a->point_u = winograd_point_du(a);
     a->task.n_blocks = a->k1 - a->k0;
     a->task.scratch_bytes = 0;
-    a->task.work = 3.0 * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
+    a->task.work = 1.0 * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
 }
 
 KERNEL_RUN(winograd_grad_weight) {

@@ -135,7 +135,7 @@ cpdef int get_threads():
     return n if n > 0 else process_threads
 
 
-# Work (floating-point operations or moved elements, roughly) below which a call stays on its thread and keeps the GIL: waking
+# Work (see cg_task) below which a call stays on its thread and keeps the GIL: waking
 # workers costs several microseconds, letting go of the GIL a fraction of one.
 cdef double THREADS_FROM = 400_000
 cdef double NOGIL_FROM = 20_000
