@@ -87,7 +87,7 @@ static void plan_patches(cg_local_args *a) {
     a->samples = MAX(LOCAL_NS, LOCAL_PATCH_BYTES / (a->patch * (ptrdiff_t)sizeof(REAL)) / LOCAL_NS * LOCAL_NS);
     a->samples = MIN(MIN(a->samples, 256), a->N);
     a->task.n_blocks = a->OH * a->OW;
-    a->task.work = 0.25 * a->N * a->OH * a->OW * a->K * size;
+    a->task.work = 2.0 * a->N * a->OH * a->OW * a->K * size;
     a->task.scratch_bytes = (a->samples * (a->patch + a->K) + 2 * LANES + 16) * sizeof(REAL);
 }
 
@@ -199,7 +199,7 @@ KERNEL_PLAN(locally_connected2d_grad_input) {
     a->samples = MIN(a->N, 32);
     a->patch = round_up(a->channels * cells, 2 * LANES);
     a->task.n_blocks = ceil_div(a->N, a->samples) * ceil_div(a->C, a->channels);
-    a->task.work = 0.25 * a->N * a->OH * a->OW * a->K * a->C * cells;
+    a->task.work = 2.0 * a->N * a->OH * a->OW * a->K * a->C * cells;
     a->task.scratch_bytes = (a->samples * (a->patch + a->K) + a->patch + 32) * sizeof(REAL);
 }
 

@@ -13,12 +13,13 @@ def required_arrays(function, **arrays):
     return float_arrays(function, **arrays)
 
 
-def flags(function, **values):
-    """Check that every value is True or False; return them as plain bools."""
-    for name, value in values.items():
-        if value is not True and value is not False and not isinstance(value, np.bool_):
-            raise TypeError(f"{function}: {name} must be True or False, got {type(value).__name__}")
-    return tuple(map(bool, values.values()))
+def flag(function, name, value):
+    """Check that `value` is True or False; return it as a plain bool."""
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    raise TypeError(f"{function}: {name} must be True or False, got {type(value).__name__}")
 
 
 def sizes(function, input_shape):
@@ -31,7 +32,7 @@ def sizes(function, input_shape):
 
 
 def outputs(function, out, results, *inputs):
-    """Return (targets, outs) for several results: None where not wanted (targets) or not given (outs).
+    """Return (targets, out) for several results, to be passed on to `deliver_all`; targets are None where not wanted.
 
     Parameters
     ----------
@@ -40,27 +41,29 @@ def outputs(function, out, results, *inputs):
     inputs : arrays that a kernel reads and no target may overlap
     """
     if out is None:
-        outs = (None,) * len(results)
-    elif isinstance(out, (tuple, list)) and len(out) == len(results):
-        outs = tuple(out)
-    else:
+        return [output(function, None, shape, dtype) if wanted else None for _, shape, dtype, wanted in results], None
+    if not isinstance(out, (tuple, list)) or len(out) != len(results):
         got = f"{len(out)} entries" if isinstance(out, (tuple, list)) else type(out).__name__
         names = ", ".join(name for name, *_ in results)
         raise TypeError(f"{function}: out must be a tuple ({names}) with None where no array is given, got {got}")
     targets = []
-    for entry, (name, shape, dtype, wanted) in zip(outs, results, strict=True):
+    for entry, (name, shape, dtype, wanted) in zip(out, results, strict=True):
         if wanted:
             targets.append(output(function, entry, shape, dtype, *inputs, *targets, name=f"out's {name}"))
         elif entry is None:
             targets.append(None)
         else:
             raise ValueError(f"{function}: out has an array for {name}, which was not asked for; pass None there")
-    return targets, outs
+    return targets, out
 
 
-def deliver_all(targets, outs):
-    """Deliver only now, when no kernel reads an input any more: an `out` may overlap one."""
-    return tuple([None if target is None else deliver(target, out) for target, out in zip(targets, outs, strict=True)])
+def deliver_all(targets, out):
+    """Deliver only now, when no kernel reads an input any more: an entry of `out` may overlap one."""
+    if out is None:
+        return tuple(targets)
+    return tuple(
+        [None if target is None else deliver(target, entry) for target, entry in zip(targets, out, strict=True)]
+    )
 
 
 def check_grad_output(function, grad_output, expected, **given):

@@ -12,7 +12,7 @@ where `shape` is a `LocalShape` and every array is C-contiguous. The batch may b
 import numpy as np
 
 from .activations import resolve
-from .call_checks import check_grad_output, deliver_all, flags, outputs, required_arrays
+from .call_checks import check_grad_output, deliver_all, flag, outputs, required_arrays
 from .checks import deliver, output
 from .pool_shapes import local_shape
 
@@ -41,17 +41,19 @@ def backward(kernels, function, grad_output, x, weight, stride, layout, input_gr
     arrays = required_arrays(function, grad_output=grad_output, x=x, weight=weight)
     shape = local_shape(function, arrays[1].shape, arrays[2].shape, stride, layout)
     check_grad_output(function, arrays[0], shape.output_shape, x=shape.input_shape, weight=shape.weight_shape)
-    input_grad, weight_grad, bias = flags(function, input_grad=input_grad, weight_grad=weight_grad, bias=bias)
+    input_grad = flag(function, "input_grad", input_grad)
+    weight_grad = flag(function, "weight_grad", weight_grad)
+    bias = flag(function, "bias", bias)
     dtype = arrays[0].dtype
     results = [
         ("grad_x", shape.input_shape, dtype, input_grad),
         ("grad_weight", shape.weight_shape, dtype, weight_grad),
         ("grad_bias", shape.weight_shape[:3], dtype, bias),
     ]
-    targets, outs = outputs(function, out, results, *arrays)
+    targets, out = outputs(function, out, results, *arrays)
     grad_output, x, weight = map(np.ascontiguousarray, arrays)
     if input_grad:
         kernels.grad_input(shape, grad_output, weight, targets[0])
     if weight_grad or bias:
         kernels.grad_weight(shape, grad_output, x, targets[1], targets[2])
-    return deliver_all(targets, outs)
+    return deliver_all(targets, out)

@@ -20,7 +20,7 @@ completely. The batch may be empty.
 
 import numpy as np
 
-from .call_checks import check_grad_output, deliver_all, flags, outputs, required_arrays, sizes
+from .call_checks import check_grad_output, deliver_all, flag, outputs, required_arrays, sizes
 from .checks import deliver, float_array, output
 from .options import plain_layout
 from .pool_shapes import global_pool_shape, pool_shape
@@ -31,22 +31,22 @@ _INT64 = np.dtype(np.int64)
 def max_pool(kernels, function, x, kernel_size, options, return_indices, out):
     """Max pooling; (y, indices) where return_indices."""
     x = float_array(function, "x", x)
-    return_indices, shape = _shape(function, "x", x.shape, kernel_size, options, return_indices=return_indices)
-    if not return_indices:
+    shape = _shape(function, "x", x.shape, kernel_size, options)
+    if not flag(function, "return_indices", return_indices):
         target = output(function, out, shape.output_shape, x.dtype, x)
         kernels.max_forward(shape, np.ascontiguousarray(x), target, None)
         return deliver(target, out)
     results = [("y", shape.output_shape, x.dtype, True), ("indices", shape.output_shape, shape.index_dtype, True)]
-    targets, outs = outputs(function, out, results, x)
+    targets, out = outputs(function, out, results, x)
     kernels.max_forward(shape, np.ascontiguousarray(x), *targets)
-    return deliver_all(targets, outs)
+    return deliver_all(targets, out)
 
 
 def max_pool_backward(kernels, function, grad_output, indices, input_shape, kernel_size, options, out):
     """Gradient of max pooling by x."""
     grad_output = float_array(function, "grad_output", grad_output)
     input_shape = sizes(function, input_shape)
-    _, shape = _shape(function, "input_shape", input_shape, kernel_size, options)
+    shape = _shape(function, "input_shape", input_shape, kernel_size, options)
     check_grad_output(function, grad_output, shape.output_shape, input_shape=input_shape, kernel_size=shape.kernel)
     indices = _indices(function, indices, shape)
     target = output(function, out, shape.input_shape, grad_output.dtype, grad_output, indices)
@@ -58,7 +58,7 @@ def max_pool_backward(kernels, function, grad_output, indices, input_shape, kern
 def max_pool_plane_indices(kernels, function, indices, input_shape, kernel_size, options, out):
     """Indices inside windows as int64 positions h * W + w."""
     input_shape = sizes(function, input_shape)
-    _, shape = _shape(function, "input_shape", input_shape, kernel_size, options)
+    shape = _shape(function, "input_shape", input_shape, kernel_size, options)
     indices = _indices(function, indices, shape)
     target = output(function, out, shape.output_shape, _INT64, indices)
     if not kernels.max_plane_indices(shape, np.ascontiguousarray(indices), target):
@@ -69,7 +69,8 @@ def max_pool_plane_indices(kernels, function, indices, input_shape, kernel_size,
 def average_pool(kernels, function, x, kernel_size, options, count_include_pad, out):
     """Average pooling."""
     x = float_array(function, "x", x)
-    count_include_pad, shape = _shape(function, "x", x.shape, kernel_size, options, count_include_pad=count_include_pad)
+    shape = _shape(function, "x", x.shape, kernel_size, options)
+    count_include_pad = flag(function, "count_include_pad", count_include_pad)
     target = output(function, out, shape.output_shape, x.dtype, x)
     kernels.average(shape, count_include_pad, np.ascontiguousarray(x), target)
     return deliver(target, out)
@@ -79,9 +80,8 @@ def average_pool_backward(kernels, function, grad_output, input_shape, kernel_si
     """Gradient of average pooling by x."""
     grad_output = float_array(function, "grad_output", grad_output)
     input_shape = sizes(function, input_shape)
-    count_include_pad, shape = _shape(
-        function, "input_shape", input_shape, kernel_size, options, count_include_pad=count_include_pad
-    )
+    shape = _shape(function, "input_shape", input_shape, kernel_size, options)
+    count_include_pad = flag(function, "count_include_pad", count_include_pad)
     check_grad_output(function, grad_output, shape.output_shape, input_shape=input_shape, kernel_size=shape.kernel)
     target = output(function, out, shape.input_shape, grad_output.dtype, grad_output)
     kernels.average_backward(shape, count_include_pad, np.ascontiguousarray(grad_output), target)
@@ -91,7 +91,8 @@ def average_pool_backward(kernels, function, grad_output, input_shape, kernel_si
 def subsample(kernels, function, x, weight, bias, kernel_size, options, count_include_pad, out):
     """Averages of windows, scaled and shifted by channel."""
     x, weight, bias = required_arrays(function, x=x, weight=weight, bias=bias)
-    count_include_pad, shape = _shape(function, "x", x.shape, kernel_size, options, count_include_pad=count_include_pad)
+    shape = _shape(function, "x", x.shape, kernel_size, options)
+    count_include_pad = flag(function, "count_include_pad", count_include_pad)
     _check_channels(function, shape, weight=weight, bias=bias)
     target = output(function, out, shape.output_shape, x.dtype, x, weight, bias)
     kernels.subsample(shape, count_include_pad, *map(np.ascontiguousarray, (x, weight, bias)), target)
@@ -101,7 +102,8 @@ def subsample(kernels, function, x, weight, bias, kernel_size, options, count_in
 def subsample_backward(kernels, function, grad_output, x, weight, kernel_size, options, count_include_pad, out):
     """Gradients of `subsample`: (grad_x, grad_weight, grad_bias)."""
     arrays = grad_output, x, weight = required_arrays(function, grad_output=grad_output, x=x, weight=weight)
-    count_include_pad, shape = _shape(function, "x", x.shape, kernel_size, options, count_include_pad=count_include_pad)
+    shape = _shape(function, "x", x.shape, kernel_size, options)
+    count_include_pad = flag(function, "count_include_pad", count_include_pad)
     check_grad_output(function, grad_output, shape.output_shape, x=x.shape, kernel_size=shape.kernel)
     _check_channels(function, shape, weight=weight)
     results = [
@@ -109,9 +111,9 @@ def subsample_backward(kernels, function, grad_output, x, weight, kernel_size, o
         ("grad_weight", weight.shape, x.dtype, True),
         ("grad_bias", weight.shape, x.dtype, True),
     ]
-    targets, outs = outputs(function, out, results, *arrays)
+    targets, out = outputs(function, out, results, *arrays)
     kernels.subsample_backward(shape, count_include_pad, *map(np.ascontiguousarray, arrays), *targets)
-    return deliver_all(targets, outs)
+    return deliver_all(targets, out)
 
 
 def global_average(kernels, function, x, layout, out):
@@ -137,16 +139,15 @@ def global_average_backward(kernels, function, grad_output, input_shape, layout,
 def global_max(kernels, function, x, return_indices, layout, out):
     """Largest number of every plane; (y, indices) where return_indices."""
     x = float_array(function, "x", x)
-    (return_indices,) = flags(function, return_indices=return_indices)
     shape = _global_shape(function, "x", x.shape, layout)
-    if not return_indices:
+    if not flag(function, "return_indices", return_indices):
         target = output(function, out, shape.output_shape, x.dtype, x)
         kernels.global_max(shape, np.ascontiguousarray(x), target, None)
         return deliver(target, out)
     results = [("y", shape.output_shape, x.dtype, True), ("indices", shape.output_shape, _INT64, True)]
-    targets, outs = outputs(function, out, results, x)
+    targets, out = outputs(function, out, results, x)
     kernels.global_max(shape, np.ascontiguousarray(x), *targets)
-    return deliver_all(targets, outs)
+    return deliver_all(targets, out)
 
 
 def global_max_backward(kernels, function, grad_output, indices, input_shape, layout, out):
@@ -198,12 +199,10 @@ def _starts(shape, axis):
     return starts.reshape([-1 if place == position else 1 for place in range(4)])
 
 
-def _shape(function, source, input_shape, kernel_size, options, **flag):
-    """Return (the flag, or None; the PoolShape)."""
+def _shape(function, source, input_shape, kernel_size, options):
     stride, padding, dilation, ceil_mode, layout = options
-    *flag, ceil_mode = flags(function, **flag, ceil_mode=ceil_mode)
-    shape = pool_shape(function, source, input_shape, kernel_size, stride, padding, dilation, ceil_mode, layout)
-    return (flag[0] if flag else None), shape
+    ceil_mode = flag(function, "ceil_mode", ceil_mode)
+    return pool_shape(function, source, input_shape, kernel_size, stride, padding, dilation, ceil_mode, layout)
 
 
 def _global_shape(function, source, input_shape, layout):

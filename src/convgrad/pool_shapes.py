@@ -72,7 +72,7 @@ def pool_shape(function, source, input_shape, kernel_size, stride, padding, dila
     source : str, what messages call the input: "x" or "input_shape"
     input_shape : tuple of four exact ints
     stride : as the public functions take it; None stands for kernel_size
-    ceil_mode : bool, already checked
+    ceil_mode : True or False, already checked
     """
     # What is exact already goes into the key as it is: the cached builder checks it, once.
     if type(kernel_size) is not int and not is_exact_pair(kernel_size):
