@@ -58,7 +58,8 @@ KERNEL_PLAN(conv_correlate) {
         double vectors = (double)ceil_div(a->K, LANES);
         double over_channels = vectors * pixels * (terms * (vectors >= 2 ? 1 : 1.5) + 24.0 * phases);
         double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
-        double over_pixels = a->K * ceil(flat / LANES) * (terms * (terms > 200 ? 1.3 : 1) + 4.0 * phases);
+        int adjacent = phases == 1 && a->n_taps == 1 && a->rows.in_step == 1 && a->cols.in_step == 1 && a->y_at.stride_w == 1;
+        double over_pixels = a->K * ceil(flat / LANES) * (terms * (terms <= 200 ? 1 : adjacent ? 1.05 : 1.3) + 4.0 * phases);
         if (!a->planar)
             over_pixels += (double)a->C * pixels * 2;
         a->vectors_over_pixels = over_pixels < over_channels;
@@ -70,6 +71,10 @@ KERNEL_PLAN(conv_correlate) {
 
     /* how many output positions a block has */
     ptrdiff_t limit = (a->vectors_over_pixels ? BLOCK_FLAT : BLOCK_PIXELS) / MIN(4, a->cols.n_phases);
+    if (a->vectors_over_pixels && max_rows == 1) { /* one long row: as many columns as keep the stage small, in whole tiles */
+        ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, fit = STAGE_BYTES / 2 / (a->c_chunk * (ptrdiff_t)sizeof(REAL));
+        limit = MIN(limit, MAX(2 * tile, fit / tile * tile));
+    }
     a->n_col_blocks = ceil_div(max_cols, limit);
     a->block_cols = ceil_div(max_cols, a->n_col_blocks);
     a->block_rows = MIN(max_rows, MAX(1, limit / a->block_cols));

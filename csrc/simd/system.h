@@ -28,7 +28,7 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #define UNUSED __attribute__((unused))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
-#define PREFETCH(p) __builtin_prefetch(p)
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2) /* into L2: what L1 holds is in use */
 #else
 #define INLINE static __forceinline
 #define UNROLL
