@@ -7,6 +7,7 @@
     X(conv_pack)                                                                                                       \
     X(conv_correlate)                                                                                                  \
     X(conv_depthwise)                                                                                                  \
+    X(conv_depthwise_strided_grad)                                                                                     \
     X(conv_depthwise_grad)                                                                                             \
     X(conv_grad_weight)                                                                                                \
     X(winograd_weights)                                                                                                \
@@ -51,6 +52,7 @@ typedef struct {
     double parameter;
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
+    int in_place;     /* tiles over pixels read x itself */
     ptrdiff_t n_taps; /* row taps x column taps, over all phases */
     ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks, n_batches;

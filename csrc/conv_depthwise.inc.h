@@ -153,6 +153,101 @@ KERNEL_RUN(conv_depthwise) {
     }
 }
 
+/* ------------------------------------------------------------------ gradient by the input with stride 2 */
+
+/* y[j] = bias + sum over NR x NS taps of w[r * 3 + s] * g[row_at[r] * row + col_at[s] + j] for j < n; up to LANES - 1 more are written. */
+INLINE void depthwise_class(const int NR, const int NS, const REAL *g, ptrdiff_t row, const ptrdiff_t *row_at, const ptrdiff_t *col_at,
+                            const REAL *w, REAL bias, REAL *y, ptrdiff_t n) {
+    vec weight[9];
+    const REAL *from[9];
+    UNROLL for (int r = 0; r < NR; r++) UNROLL for (int s = 0; s < NS; s++) {
+        weight[r * NS + s] = v_set1(w[r * 3 + s]);
+        from[r * NS + s] = g + row_at[r] * row + col_at[s];
+    }
+    for (ptrdiff_t j = 0; j < n; j += LANES) {
+        vec sum = v_set1(bias);
+        UNROLL for (int t = 0; t < NR * NS; t++) sum = v_fma(weight[t], v_load(from[t] + j), sum);
+        v_store(y + j, sum);
+    }
+}
+
+static void depthwise_class_any(ptrdiff_t nr, ptrdiff_t ns, const REAL *g, ptrdiff_t row, const ptrdiff_t *row_at, const ptrdiff_t *col_at,
+                                const REAL *w, REAL bias, REAL *y, ptrdiff_t n) {
+#define CLASS(NR, NS)                                                                                                  \
+    case NR * 4 + NS:                                                                                                  \
+        depthwise_class(NR, NS, g, row, row_at, col_at, w, bias, y, n);                                                \
+        return;
+    switch (nr * 4 + ns) {
+        CLASS(1, 1)
+        CLASS(1, 2)
+        CLASS(1, 3)
+        CLASS(2, 1)
+        CLASS(2, 2)
+        CLASS(2, 3)
+        CLASS(3, 1)
+        CLASS(3, 2)
+        CLASS(3, 3)
+    }
+#undef CLASS
+}
+
+/* Takes the arguments of conv_correlate where both axes have two classes of at most three taps, C and K are 1, and rows of x and y have adjacent
+ * columns. One block is one plane. */
+KERNEL_PLAN(conv_depthwise_strided_grad) {
+    cg_conv_args *a = args_;
+    ptrdiff_t counts = 0;
+    for (ptrdiff_t v = 0; v < a->cols.n_phases; v++)
+        counts += a->cols.phase[v].count;
+    a->block_cols = counts; /* columns of y */
+    a->stage_row = a->stage_cols = a->cols.max_count + a->cols.max_offset - a->cols.min_offset;
+    a->stage_rows = a->rows.max_count + a->rows.max_offset - a->rows.min_offset;
+    a->result_at = round_up((a->stage_rows * a->stage_row + 2 * LANES) * sizeof(REAL), 64);
+    a->slot = round_up(a->cols.max_count, LANES);
+    a->block_n = a->c_chunk = a->k_group = 1;
+    a->block_rows = a->rows.max_count * 2;
+    a->task.scratch_bytes = a->result_at + 2 * a->slot * sizeof(REAL);
+    a->task.n_blocks = a->N * a->groups;
+    a->task.work = 0.25 * a->N * a->groups * a->rows.max_count * a->cols.max_count * a->R * a->S;
+}
+
+KERNEL_RUN(conv_depthwise_strided_grad) {
+    const cg_conv_args *a = args_;
+    REAL *stage = scratch_, *lines = (REAL *)((char *)scratch_ + a->result_at);
+    depthwise_frame frame = {1, a->stage_cols, a->stage_row, -a->rows.min_offset, -a->cols.min_offset};
+    fill_run(stage, 0, a->stage_rows * a->stage_row + 2 * LANES);
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t n = block / a->groups, group = block % a->groups;
+        stage_frame(stage, &frame, 0, a->stage_rows, (const REAL *)a->x + n * a->x_at.stride_n + group * a->x_at.stride_c,
+                    a->x_at.stride_h, a->H, a->W, 0);
+        const REAL *from = (const REAL *)a->weight + group * a->w_group;
+        REAL bias = a->bias ? ((const REAL *)a->bias)[group] : 0;
+        REAL *plane = (REAL *)a->y + n * a->y_at.stride_n + group * a->y_at.stride_c;
+        for (ptrdiff_t u = 0; u < a->rows.n_phases; u++) {
+            const cg_phase *rows = a->rows.phase + u;
+            ptrdiff_t row_at[3], col_at[2][3];
+            REAL w[2][9];
+            for (ptrdiff_t r = 0; r < rows->n_taps; r++)
+                row_at[r] = rows->tap_offset[r] - a->rows.min_offset;
+            for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
+                const cg_phase *cols = a->cols.phase + v;
+                for (ptrdiff_t s = 0; s < cols->n_taps; s++) {
+                    col_at[v][s] = cols->tap_offset[s] - a->cols.min_offset;
+                    for (ptrdiff_t r = 0; r < rows->n_taps; r++)
+                        w[v][r * 3 + s] = from[rows->tap_index[r] * a->w_r + cols->tap_index[s] * a->w_s];
+                }
+            }
+            for (ptrdiff_t i = 0; i < rows->count; i++) {
+                REAL *y = plane + (rows->out_first + i * a->rows.out_step) * a->y_at.stride_h;
+                for (ptrdiff_t v = 0; v < a->cols.n_phases; v++)
+                    depthwise_class_any(rows->n_taps, a->cols.phase[v].n_taps, stage + i * a->stage_row, a->stage_row, row_at, col_at[v], w[v],
+                                        bias, lines + v * a->slot, a->cols.phase[v].count);
+                interleave_run(y, lines, a->slot, a->cols.n_phases, a->block_cols);
+                activate_run(a->activation, (REAL)a->parameter, y, a->block_cols);
+            }
+        }
+    }
+}
+
 /* ------------------------------------------------------------------ gradient by the weight */
 
 /* sum[r * SIZE + s] += g[i][j ..] * x of its tap, for rows of g and all columns; lanes beyond the last column take no part. */

@@ -41,6 +41,13 @@ static ptrdiff_t axis_taps(const cg_axis *axis) {
     return n;
 }
 
+/* A 1x1 kernel whose pixels are adjacent in x and in y: rows laid end to end, no border, offsets that fit 32 bits. */
+static int is_pointwise(const cg_conv_args *a) {
+    return a->rows.n_phases == 1 && a->cols.n_phases == 1 && a->R * a->S == 1 && a->cols.in_step == 1 && a->cols.out_step == 1 &&
+           a->rows.max_count == 1 && a->H == 1 && a->cols.max_count == a->W && a->cols.min_offset == 0 && a->rows.min_offset == 0 &&
+           a->x_at.stride_w == 1 && a->y_at.stride_w == 1 && a->C * (double)llabs(a->x_at.stride_c) < INT32_MAX;
+}
+
 /* Tiles of channels in a range of k: full ones, and for vectors over channels what channel_vectors makes of the rest. */
 INLINE ptrdiff_t channel_tiles(const cg_conv_args *a) {
     ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
@@ -58,25 +65,31 @@ KERNEL_PLAN(conv_correlate) {
         double vectors = (double)ceil_div(a->K, LANES);
         double over_channels = vectors * pixels * (terms * (vectors >= 2 ? 1 : 1.5) + 24.0 * phases);
         double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
-        int adjacent = phases == 1 && a->n_taps == 1 && a->rows.in_step == 1 && a->cols.in_step == 1 && a->y_at.stride_w == 1;
-        double over_pixels = a->K * ceil(flat / LANES) * (terms * (terms <= 200 ? 1 : adjacent ? 1.05 : 1.3) + 4.0 * phases);
+        int adjacent = is_pointwise(a);
+        double over_pixels = a->K * ceil(flat / LANES) * (terms * (adjacent ? 1.0 : terms <= 200 ? 1 : 1.3) + 4.0 * phases);
         if (!a->planar)
             over_pixels += (double)a->C * pixels * 2;
         a->vectors_over_pixels = over_pixels < over_channels;
     }
-    a->n_chunks = ceil_div(terms, CHUNK_TERMS);
-    a->n_chunks = MIN(a->n_chunks, a->C);
+    a->in_place = a->vectors_over_pixels && is_pointwise(a);
+    a->n_chunks = a->in_place ? 1 : MIN(ceil_div(terms, a->n_taps == 1 ? CHUNK_TERMS / 3 : CHUNK_TERMS), a->C);
     a->c_chunk = ceil_div(a->C, a->n_chunks);
     a->n_chunks = ceil_div(a->C, a->c_chunk);
 
     /* how many output positions a block has */
     ptrdiff_t limit = (a->vectors_over_pixels ? BLOCK_FLAT : BLOCK_PIXELS) / MIN(4, a->cols.n_phases);
-    if (a->vectors_over_pixels && max_rows == 1) { /* one long row: as many columns as keep the stage small, in whole tiles */
+    if (a->in_place)
+        limit = 2 * BLOCK_FLAT / (TILE_ROWS_VECTORS * LANES) * (TILE_ROWS_VECTORS * LANES);
+    else if (a->vectors_over_pixels && max_rows == 1) { /* one long row: as many columns as keep the stage small, in whole tiles */
         ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, fit = STAGE_BYTES / 2 / (a->c_chunk * (ptrdiff_t)sizeof(REAL));
         limit = MIN(limit, MAX(2 * tile, fit / tile * tile));
     }
     a->n_col_blocks = ceil_div(max_cols, limit);
     a->block_cols = ceil_div(max_cols, a->n_col_blocks);
+    if (a->in_place) {
+        a->block_cols = round_up(a->block_cols, TILE_ROWS_VECTORS * LANES);
+        a->n_col_blocks = ceil_div(max_cols, a->block_cols);
+    }
     a->block_rows = MIN(max_rows, MAX(1, limit / a->block_cols));
     ptrdiff_t span_h = a->rows.max_offset - a->rows.min_offset, span_w = a->cols.max_offset - a->cols.min_offset;
     ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1, split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
@@ -86,22 +99,24 @@ KERNEL_PLAN(conv_correlate) {
         a->stage_pixel = 1;
         a->stage_row = a->stage_cols;
         a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
-        if (a->block_rows == 1 || a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES)
+        if (a->block_rows == 1 || a->in_place || a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES)
             break;
         a->block_rows = ceil_div(a->block_rows, 2);
     }
     a->n_row_blocks = ceil_div(max_rows, a->block_rows);
     a->block_rows = ceil_div(max_rows, a->n_row_blocks);
     a->stage_rows = ceil_div((a->block_rows - 1) * a->rows.in_step + span_h + 1, split_h);
-    if (a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) > 2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
+    a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
+    if (a->in_place)
+        a->stage_plane = TILE_ROWS_VECTORS * LANES; /* only the last tile of a row */
+    else if (a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) > 2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
         a->c_chunk = MIN(a->c_chunk, MAX(8, STAGE_BYTES / (a->stage_plane * (ptrdiff_t)sizeof(REAL))));
         a->n_chunks = ceil_div(a->C, a->c_chunk);
     }
-    a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
     a->planar |= a->vectors_over_pixels;
     if (a->planar) {
         /* planes a multiple of 4 KB apart would share a few cache sets */
-        if (a->stage_plane * sizeof(REAL) % 1024 == 0 && split_h * split_w == 1)
+        if (a->stage_plane * sizeof(REAL) % 1024 == 0 && split_h * split_w == 1 && !a->in_place)
             a->stage_plane += LANES;
         a->stage_channel = a->stage_plane;
         a->stage_sample = a->c_chunk * a->stage_plane;
@@ -128,7 +143,7 @@ KERNEL_PLAN(conv_correlate) {
     a->n_k_groups = ceil_div(a->K, a->k_group);
 
     ptrdiff_t block_pixels = a->block_n * a->block_rows * a->block_cols;
-    ptrdiff_t flat = a->block_rows * a->stage_row + SLACK;
+    ptrdiff_t flat = a->in_place ? a->stage_plane : a->block_rows * a->stage_row + SLACK;
     a->slot = a->vectors_over_pixels ? TILE_ROWS_CHANNELS * flat : (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES;
     a->slot *= a->cols.n_phases;
     a->n_slots = a->n_chunks > 1 ? channel_tiles(a) * a->rows.n_phases : 1;
@@ -139,7 +154,7 @@ KERNEL_PLAN(conv_correlate) {
     a->result_at = at, at += round_up(a->n_slots * a->slot * sizeof(REAL), 64);
     a->offset_at = at, at += round_up(a->c_chunk * MAX(a->n_taps, 1) * sizeof(int32_t), 64);
     a->bias_at = at, at += round_up(round_up(a->k_group, LANES) * sizeof(REAL), 64);
-    a->pixel_at = at, at += round_up((block_pixels + TILE_PIXELS_1) * sizeof(REAL *), 64);
+    a->pixel_at = at, at += round_up(MAX(block_pixels + TILE_PIXELS_1, a->C) * sizeof(REAL *), 64);
     a->temp_at = at, at += round_up(MAX(1, a->R * a->S) * TILE_CHANNELS_MAX * LANES * sizeof(REAL), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = a->groups * a->n_k_groups * a->n_batches * a->n_row_blocks * a->n_col_blocks;
@@ -148,6 +163,11 @@ KERNEL_PLAN(conv_correlate) {
 
 /* offset[...] from a pixel of the staged input to each term, for every pair of classes, then channel, then row tap, then column tap */
 static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
+    if (a->in_place) {
+        for (ptrdiff_t c = 0; c < a->C; c++)
+            offset[c] = (int32_t)(c * a->x_at.stride_c);
+        return;
+    }
     ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1, split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
     ptrdiff_t part = a->stage_rows * a->stage_row;
     for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
@@ -357,6 +377,43 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
     }
 }
 
+/* A block of a 1x1 convolution straight from x to y, tile after tile of pixels with all channels each. The pixels beyond the last whole tile
+ * are copied first, so that nothing beyond the planes is read, and take the way over `result`. */
+static void pointwise_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
+                            const int32_t *offset, int32_t *stage_offset, const REAL *bias) {
+    const ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, step = a->y_at.stride_c;
+    ptrdiff_t j1 = MIN(a->W, b->j0 + a->block_cols);
+    const REAL *x = (const REAL *)a->x + b->n0 * a->x_at.stride_n + b->group * a->C * a->x_at.stride_c;
+    REAL *y = (REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + b->k0) * step;
+    for (ptrdiff_t j = b->j0; j < j1; j += tile) {
+        ptrdiff_t n = MIN(tile, j1 - j);
+        const REAL *from = x + j;
+        const int32_t *at = offset;
+        if (n < tile) {
+            for (ptrdiff_t c = 0; c < a->C; c++) {
+                copy_run(stage + c * tile, x + c * a->x_at.stride_c + j, n);
+                stage_offset[c] = (int32_t)(c * tile);
+            }
+            from = stage;
+            at = stage_offset;
+        }
+        ptrdiff_t vectors = ceil_div(n, LANES);
+        for (ptrdiff_t k = 0, width; k < b->k1 - b->k0; k += width) {
+            width = tile_width(a, b->k1 - b->k0 - k);
+            REAL *out = n == tile ? y + k * step + j : result;
+            /* the first tiles of channels fetch a line each of the next pixels of every plane */
+            const REAL *soon = k < 3 * width && j + tile < j1 ? x + j + tile + k / width * SOON_STEP : stage;
+            tiles_rows[width][vectors](weight + k * a->C, from, at, a->C, bias + k, 0, out, n == tile ? step : tile, soon,
+                                       soon == stage ? 0 : a->x_at.stride_c);
+            if (n < tile)
+                for (ptrdiff_t q = 0; q < width; q++)
+                    copy_run(y + (k + q) * step + j, result + q * tile, n);
+        }
+    }
+    for (ptrdiff_t k = 0; k < b->k1 - b->k0 && a->activation != CG_IDENTITY; k++)
+        activate_run(a->activation, (REAL)a->parameter, y + k * step + b->j0, j1 - b->j0);
+}
+
 static void correlate_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
                             const int32_t *offsets, const REAL *bias, const REAL **pixel) {
     ptrdiff_t flat = a->block_rows * a->stage_row + SLACK, first_h = b->i0 * a->rows.in_step + a->rows.min_offset;
@@ -472,6 +529,11 @@ KERNEL_RUN(conv_correlate) {
             for (ptrdiff_t k = 0; k < round_up(a->k_group, LANES); k++)
                 bias[k] = a->bias && b.k0 + k < b.k1 ? ((const REAL *)a->bias)[b.group * a->K + b.k0 + k] : 0;
             packed = rest;
+        }
+        if (a->in_place) {
+            pointwise_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset,
+                            (int32_t *)(scratch + a->pixel_at), bias);
+            continue;
         }
         b.next = 0;
         if (a->n_taps == 1 && a->n_chunks == 1 && a->x_at.stride_w == 1 && block + 1 < end) {

@@ -15,7 +15,7 @@ KERNEL_PLAN(conv_grad_weight) {
     cg_conv_grad_weight_args *a = args_;
     int inside = a->top == 0 && a->left == 0 && (a->OH - 1) * a->stride_h + (a->R - 1) * a->dilation_h < a->H &&
                  (a->OW - 1) * a->stride_w + (a->S - 1) * a->dilation_w < a->W;
-    a->swap = inside && a->R * a->S * a->stride_h * a->stride_w == 1 && a->C < a->K && a->C * 2 >= LANES;
+    a->swap = inside && a->R * a->S * a->stride_h * a->stride_w == 1 && a->C * 2 >= LANES && (a->C < a->K || a->K * 2 <= LANES);
     if (a->swap) {
         ptrdiff_t channels = a->C;
         const void *x = a->x;

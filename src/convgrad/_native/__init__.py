@@ -1,1 +1,1 @@
-"""Compiled kernels behind typed memoryviews. Arrays arrive checked; see `convgrad.functional` for the public functions."""
+"""Compiled kernels behind typed memoryviews. Arrays arrive checked; `convgrad.functional` has the public functions."""

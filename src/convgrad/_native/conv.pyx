@@ -1,7 +1,7 @@
 """Convolution, its gradients and the transposed convolution on the native kernels.
 
-What depends on the shape alone (classes of output positions and the kernel positions that reach them) is worked out once and
-kept with the `ConvShape`; a call fills in pointers and strides.
+What depends on the shape alone (classes of output positions and the kernel positions that reach them) is worked out
+once and kept with the `ConvShape`; a call fills in pointers and strides.
 """
 
 from libc.stdlib cimport free, malloc
@@ -9,7 +9,8 @@ from libc.string cimport memset
 
 from .kernels cimport (
     CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_conv_correlate, CG_KERNEL_conv_depthwise,
-    CG_KERNEL_conv_depthwise_grad, CG_KERNEL_conv_grad_weight, CG_KERNEL_conv_pack, cg_axis,
+    CG_KERNEL_conv_depthwise_grad, CG_KERNEL_conv_depthwise_strided_grad, CG_KERNEL_conv_grad_weight,
+    CG_KERNEL_conv_pack, cg_axis,
     cg_channel_sum_args, cg_conv_args, cg_conv_grad_weight_args, cg_phase, cg_strides, cg_winograd_args,
 )
 from .memory cimport give, take
@@ -97,7 +98,7 @@ def can_use_winograd(shape):
 def reason(shape, bint is_float32):
     """Which algorithm a convolution takes and why: a sentence that begins with its name.
 
-    The rule of algorithm="auto" looks at the shape of one sample alone; docs/performance.md has the measurements behind it.
+    The rule of algorithm="auto" looks at the shape of one sample and the dtype alone; see docs/performance.md.
     """
     if shape.algorithm != "auto":
         return f"{shape.algorithm}: asked for"
@@ -119,11 +120,13 @@ cdef enum:
 
 
 cdef class Plan:
-    """What one direction of a convolution needs for every call of its shape: the algorithm; for the direct one both axes,
-    and the same with all rows laid end to end."""
+    """What one direction of a convolution needs for every call of its shape: the algorithm; for the direct one both
+    axes, and the same with all rows laid end to end."""
 
     cdef readonly Axis rows, cols, one_row, all_cols
     cdef bint winograd, channels_last, depthwise
+    cdef bint whole  # the kernel covers all of x: a matrix product of flattened samples
+    cdef dict samples  # Axis of a row of so many samples
 
     def __init__(self, shape, int direction, bint is_float32):
         cdef int i
@@ -133,9 +136,15 @@ cdef class Plan:
         self.depthwise = (
             shape.groups == (shape.out_channels if backward else shape.in_channels) and shape.groups > 1
             and shape.kernel in ((3, 3), (5, 5)) and shape.dilation == (1, 1)
-            and (shape.stride == (1, 1) or (shape.stride == (2, 2) and not backward))
+            and (shape.stride == (1, 1) or (shape.stride == (2, 2) and (not backward or shape.in_channels == shape.groups)))
             and min(shape.height, shape.width, shape.out_height, shape.out_width) > 1
         )
+        self.whole = (
+            shape.layout == "NCHW" and shape.groups == 1 and shape.kernel == (shape.height, shape.width)
+            and shape.padding == ((0, 0), (0, 0)) and shape.dilation == (1, 1) and shape.kernel != (1, 1)
+            and (shape.out_height, shape.out_width) == (1, 1) and not self.winograd
+        )
+        self.samples = {}
         if direction == GRAD_WEIGHT or self.winograd:
             return
         axes = []
@@ -163,6 +172,18 @@ cdef cg_strides strides_of(const real[:, :, :, :] view, bint channels_last) noex
     return at
 
 
+cdef cg_axis row_of_samples(Plan plan, ptrdiff_t n):
+    cdef Axis axis = plan.samples.get(n)
+    if axis is None:
+        axis = plan.samples.setdefault(n, forward_axis(n, 1, 1, 1, 0))
+    return axis.axis
+
+
+cdef bint is_packed(cg_strides at, ptrdiff_t H, ptrdiff_t W) noexcept:
+    """Whether the values of one sample (C, H, W) are adjacent, in that order."""
+    return at.stride_w == 1 and at.stride_h == W and at.stride_c == H * W
+
+
 cdef Plan plan_of(shape, int direction, bint is_float32):
     key = direction * 2 + is_float32
     plan = shape.plans.get(key)
@@ -173,7 +194,8 @@ cdef Plan fill(
     real tag, shape, int direction, x, weight, bias, int activation, double parameter, out, cg_conv_args *args,
     cg_winograd_args *wino,
 ):
-    """Fill `args` for the direct kernels, or `wino` where the plan returned says so. The arrays must outlive the call."""
+    """Fill `args` for the direct kernels, or `wino` where the plan returned says so. The arrays must outlive the
+    call."""
     cdef const real[:, :, :, :] x_view = x
     cdef const real[:, :, :, :] w_view = weight
     cdef real[:, :, :, ::1] y_view = out
@@ -226,6 +248,28 @@ cdef Plan fill(
         wino.m = 2 if is_strict() else 4
         wino.activation, wino.parameter = activation, parameter
         return plan
+    if (
+        plan.whole and args.w_s == 1 and args.w_r == args.S and w_view.strides[1] == args.R * args.S * size
+        and is_packed(args.y_at if backward else args.x_at, args.R, args.S) and not (backward and args.bias != NULL)
+    ):
+        # Samples become the pixels of one row, channels last: (N, C * R * S) times (C * R * S, K) or the other way round.
+        at = args.x_at
+        at.stride_w, at.stride_h = at.stride_n, 0
+        if backward:
+            args.K *= args.R * args.S
+            args.w_k = 1
+        else:
+            args.C *= args.R * args.S
+            args.w_c = at.stride_c = 1
+        args.x_at = at
+        at = args.y_at
+        at.stride_w, at.stride_c, at.stride_h = at.stride_n, 1, 0
+        args.y_at = at
+        args.H, args.W, args.N, args.R, args.S = 1, args.N, 1, 1, 1
+        args.rows = row_of_samples(plan, 1)
+        args.cols = row_of_samples(plan, args.W)
+        args.w_r = args.w_s = 0
+        return plan
     at = args.x_at
     if plan.one_row is not None and (args.H == 1 or at.stride_h == args.W * at.stride_w):
         args.W *= args.H
@@ -241,7 +285,7 @@ cdef Plan fill(
 cdef int direct_kernel(Plan plan, const cg_conv_args *args) noexcept:
     """The kernel for a direct convolution."""
     if plan.depthwise and args.x_at.stride_w == 1 and args.y_at.stride_w == 1:
-        return CG_KERNEL_conv_depthwise
+        return CG_KERNEL_conv_depthwise if args.cols.out_step == 1 else CG_KERNEL_conv_depthwise_strided_grad
     return CG_KERNEL_conv_correlate
 
 
@@ -282,7 +326,8 @@ def grad_input(shape, grad_output, weight, bias, int activation, double paramete
 cdef Plan fill_weight_gradient(
     real tag, shape, grad_output, x, out, cg_conv_grad_weight_args *args, cg_winograd_args *wino
 ):
-    """Fill `args` for the direct kernel, or `wino` where the plan returned says so. The arrays must outlive the call."""
+    """Fill `args` for the direct kernel, or `wino` where the plan returned says so. The arrays must outlive the
+    call."""
     cdef const real[:, :, :, :] g_view = grad_output
     cdef const real[:, :, :, :] x_view = x
     cdef real[:, :, :, ::1] out_view = out
@@ -320,6 +365,16 @@ cdef Plan fill_weight_gradient(
     args.dilation_h, args.dilation_w = shape.dilation
     args.top, args.left = shape.padding[0][0], shape.padding[1][0]
     at = args.x_at
+    if plan.whole and is_packed(at, args.R, args.S):
+        at.stride_w, at.stride_c, at.stride_h = at.stride_n, 1, 0
+        args.x_at = at
+        at = args.g_at
+        at.stride_w, at.stride_h = at.stride_n, 0
+        args.g_at = at
+        args.C *= args.R * args.S
+        args.W = args.OW = args.N
+        args.N = args.H = args.OH = args.R = args.S = args.stride_h = args.stride_w = 1
+        return plan
     if (
         shape.kernel == (1, 1) and shape.stride == (1, 1) and shape.padding == ((0, 0), (0, 0))
         and args.OH == args.H and args.OW == args.W
@@ -410,7 +465,7 @@ cdef PackedWeights pack_as(real tag, shape, x, weight, out):
     else:
         plan_kernel(CG_KERNEL_conv_pack, dtype, &args)
         n_bytes = args.packed_bytes
-    if n_bytes == 0 or (not plan.winograd and direct_kernel(plan, &args) == CG_KERNEL_conv_depthwise):
+    if n_bytes == 0 or (not plan.winograd and direct_kernel(plan, &args) != CG_KERNEL_conv_correlate):
         return packed  # transformed as they are used: keeping them would cost more memory traffic than it saves
     packed.data = take(n_bytes)
     if packed.data == NULL:
@@ -483,22 +538,24 @@ cdef dict explain_as(real tag, shape, int direction, x, weight, out):
         plan_kernel(direct_kernel(plan, &args), dtype, &args)
         over = "pixels" if args.vectors_over_pixels else "output channels"
         algorithm = f"direct, vectors over {over}"
-        if direct_kernel(plan, &args) == CG_KERNEL_conv_depthwise:
+        if direct_kernel(plan, &args) != CG_KERNEL_conv_correlate:
             algorithm = "direct, depthwise"
         blocking = (
-            f"{args.block_n} samples x {args.block_rows} rows x {args.block_cols} columns x {min(args.k_group, args.K)} "
-            f"output channels, {args.c_chunk} input channels at a time"
+            f"{args.block_n} samples x {args.block_rows} rows x {args.block_cols} columns x "
+            f"{min(args.k_group, args.K)} output channels, {args.c_chunk} input channels at a time"
         )
         shared, scratch, n_threads = 0, args.task.scratch_bytes, threads_for(&args.task)
     return {
-        "algorithm": algorithm, "blocking": blocking, "shared_bytes": shared, "scratch_bytes": scratch, "threads": n_threads,
+        "algorithm": algorithm, "blocking": blocking, "shared_bytes": shared, "scratch_bytes": scratch,
+        "threads": n_threads,
     }
 
 
 def explain(shape, int direction, x, weight, out):
     """How a call of this shape would be computed; direction 0: forward, 1: by the input, 2: by the weight.
 
-    x, weight and out are arrays of the right shape, not read: for direction 1 x is grad_output and out grad_input; for 2 out is grad_output.
+    x, weight and out are arrays of the right shape, not read: for direction 1 x is grad_output and out grad_input; for
+    2 out is grad_output.
     """
     if weight.itemsize == 4:
         return explain_as[float](0, shape, direction, x, weight, out)

@@ -1,12 +1,13 @@
 """Recycled memory for results and scratch.
 
-Memory fresh from the system costs a page fault for every 4 KB, which can take as long as computing what goes there. Large arrays
-that the library returns, and its scratch, come from blocks that are kept when they are freed, up to a limit for the process.
-Arrays made here own their memory like any other (NEP 49): a block comes back when its array is freed, wherever that happens.
+Memory fresh from the system costs a page fault for every 4 KB, which can take as long as computing what goes there.
+Large arrays that the library returns, and its scratch, come from blocks that are kept when they are freed, up to a
+limit for the process. Arrays made here own their memory like any other (NEP 49): a block comes back when its array is
+freed, wherever that happens.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport uint8_t, uintptr_t
+from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp

@@ -26,7 +26,8 @@ cdef extern from *:
     /* GCC has omp_pause_resource_all from version 9 on, though it claims OpenMP 5.0 only much later. */
     #if defined(_OPENMP) && !defined(_WIN32) && (_OPENMP >= 201811 || (defined(__GNUC__) && __GNUC__ >= 9))
     #include <pthread.h>
-    /* A child forked after a parallel region would wait for workers that it does not have; letting go of them first cures it. */
+    /* A child forked after a parallel region would wait for workers that it does not have; letting go of them first
+       cures it. */
     static void cg_before_fork(void) { omp_pause_resource_all(omp_pause_soft); }
     static void cg_survive_fork(void) { pthread_atfork(cg_before_fork, 0, 0); }
     #else
@@ -55,7 +56,8 @@ cdef int select_isa(object requested) except -1:
         requested = names[len(names) - 1]
     if requested not in names:
         raise ImportError(
-            f"convgrad: CONVGRAD_ISA={requested!r} is not available on this CPU in this build; available: {', '.join(names)}"
+            f"convgrad: CONVGRAD_ISA={requested!r} is not available on this CPU in this build; "
+            f"available: {', '.join(names)}"
         )
     for i in range(CG_N_ISAS):
         if cg_isa_names[i].decode() == requested:
@@ -97,7 +99,8 @@ def kernel_table(name=None):
     for dtype in range(CG_N_DTYPES):
         table = cg_isa_table(i, dtype)
         for kernel in range(CG_N_KERNELS):
-            entries[table.kernel[kernel].name.decode(), "float64" if dtype else "float32"] = <uintptr_t>table.kernel[kernel].run
+            key = table.kernel[kernel].name.decode(), "float64" if dtype else "float32"
+            entries[key] = <uintptr_t>table.kernel[kernel].run
     return entries
 
 

@@ -1,7 +1,8 @@
 """Winograd convolution as sequences of kernels: transform, multiply, transform back. See csrc/conv_winograd.inc.h.
 
-Buffers that threads share come from the pool: transformed weights up to U_BYTES where they are kept whole, transformed inputs and
-gradients up to V_BYTES each, products up to DU_BYTES; larger problems are cut into ranges of tile rows and of output channels.
+Buffers that threads share come from the pool: transformed weights up to U_BYTES where they are kept whole, transformed
+inputs and gradients up to V_BYTES each, products up to DU_BYTES; larger problems are cut into ranges of tile rows and
+of output channels.
 """
 
 from .kernels cimport (
