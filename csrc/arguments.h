@@ -2,7 +2,8 @@
 #ifndef CONVGRAD_ARGUMENTS_H
 #define CONVGRAD_ARGUMENTS_H
 
-/* A batch of images with any strides: pixel (n, c, h, w) is at n * stride_n + c * stride_c + h * stride_h + w * stride_w. */
+/* A batch of images with any strides: pixel (n, c, h, w) is at n * stride_n + c * stride_c + h * stride_h + w *
+ * stride_w. */
 typedef struct {
     ptrdiff_t stride_n, stride_c, stride_h, stride_w;
 } cg_strides;

@@ -22,7 +22,8 @@
  *
  * Output position out_first + i * out_step (i = 0 .. count-1) is the sum over taps of
  * weight[tap_index] * source[i * in_step + tap_offset]. A convolution has one class, in_step = stride and out_step = 1;
- * its gradient by the input (and so the transposed convolution) has `stride` classes, in_step = 1 and out_step = stride. */
+ * its gradient by the input (and so the transposed convolution) has `stride` classes, in_step = 1 and out_step =
+ * stride. */
 typedef struct {
     ptrdiff_t out_first, count, n_taps;
     const ptrdiff_t *tap_index, *tap_offset;
@@ -36,7 +37,8 @@ typedef struct {
     ptrdiff_t min_offset, max_offset; /* over all taps of all phases */
 } cg_axis;
 
-/* y[n, k, ...] = activation(bias[k] + sum over c and taps of weight[k, c, tap] * x[n, c, ...]) for each group of channels */
+/* y[n, k, ...] = activation(bias[k] + sum over c and taps of weight[k, c, tap] * x[n, c, ...]) for each group of
+ * channels */
 typedef struct {
     cg_task task;
     const void *x, *weight, *bias; /* IN; bias (groups * K) or NULL */
@@ -52,17 +54,19 @@ typedef struct {
     double parameter;
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
-    int in_place;     /* tiles over pixels read x itself */
-    ptrdiff_t n_taps; /* row taps x column taps, over all phases */
+    int in_place;                    /* tiles over pixels read x itself */
+    ptrdiff_t n_taps;                /* row taps x column taps, over all phases */
     ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks, n_batches;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_pixel, stage_channel, stage_row, stage_sample;
     ptrdiff_t slot, n_slots;
     size_t packed_bytes; /* conv_pack only: what `packed` must hold */
-    ptrdiff_t weight_at, stage_at, result_at, offset_at, bias_at, pixel_at, temp_at; /* bytes from the beginning of scratch */
+    ptrdiff_t weight_at, stage_at, result_at, offset_at, bias_at, pixel_at,
+        temp_at; /* bytes from the beginning of scratch */
 } cg_conv_args;
 
-/* grad_weight[k, c, r, s] = sum over n, i, j of grad_output[n, k, i, j] * x[n, c, i * stride_h + r * dilation_h - top, ...] */
+/* grad_weight[k, c, r, s] = sum over n, i, j of grad_output[n, k, i, j] * x[n, c, i * stride_h + r * dilation_h - top,
+ * ...] */
 typedef struct {
     cg_task task;
     const void *x, *grad_output; /* IN */
@@ -78,7 +82,8 @@ typedef struct {
     ptrdiff_t gradient_at, stage_at, result_at, offset_at;
 } cg_conv_grad_weight_args;
 
-/* 3x3 convolution with stride 1 by Winograd's F(m x m, 3x3); see conv_winograd.inc.h for the layouts of u, v, g and du. */
+/* 3x3 convolution with stride 1 by Winograd's F(m x m, 3x3); see conv_winograd.inc.h for the layouts of u, v, g and du.
+ */
 typedef struct {
     cg_task task;
     const void *x, *weight, *bias; /* IN; bias (K) or NULL */

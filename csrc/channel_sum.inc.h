@@ -1,7 +1,7 @@
 /* out[c] = sum over n, h, w of x[n, c, h, w]: the gradient of a bias.
  *
- * Rows are summed in vectors, runs of at most RUN elements at a time; the totals of the runs are added in double, so the error
- * does not grow with the batch. One block is one group of CHANNELS channels.
+ * Rows are summed in vectors, runs of at most RUN elements at a time; the totals of the runs are added in double, so
+ * the error does not grow with the batch. One block is one group of CHANNELS channels.
  */
 #define SUM_RUN 4096
 #define SUM_CHANNELS (4 * LANES) /* channels of a block: where channels are adjacent, four vectors */

@@ -1,11 +1,13 @@
 /* Depthwise convolution: every output channel reads one plane of x.
  *
- * y[n, k, i, j] = activation(bias[k] + sum over r, s of weight[k, r, s] * xpad[n, k / multiplier, i * stride + r, j * stride + s])
+ * y[n, k, i, j] = activation(bias[k] + sum over r, s of weight[k, r, s] * xpad[n, k / multiplier, i * stride + r, j *
+ * stride + s])
  *
- * One block is one plane of x (or a range of its rows) and the planes of y that come from it. The plane is staged with its zero border; a
- * vector of each staged row is loaded once and serves every one of DEPTHWISE_ROWS output rows that it reaches. Columns of a strided
- * convolution are staged by residue, so that vectors are adjacent there too. Squares of 3 and 5 with stride 1 and 2 have loops of their
- * own, with the weights in registers where there are enough of them; everything else goes through conv_direct.inc.h.
+ * One block is one plane of x (or a range of its rows) and the planes of y that come from it. The plane is staged with
+ * its zero border; a vector of each staged row is loaded once and serves every one of DEPTHWISE_ROWS output rows that
+ * it reaches. Columns of a strided convolution are staged by residue, so that vectors are adjacent there too. Squares
+ * of 3 and 5 with stride 1 and 2 have loops of their own, with the weights in registers where there are enough of them;
+ * everything else goes through conv_direct.inc.h.
  */
 #define DEPTHWISE_RUN 256 /* vectors of products added in one chain */
 #define DEPTHWISE_ROWS 4
@@ -13,7 +15,8 @@
 
 /* ------------------------------------------------------------------ staging */
 
-/* Where a plane is staged: rows of `step` residues of `cols` columns, column w of x being column w + left of the border's frame. */
+/* Where a plane is staged: rows of `step` residues of `cols` columns, column w of x being column w + left of the
+ * border's frame. */
 typedef struct {
     ptrdiff_t step, cols, row, top, left;
 } depthwise_frame;
@@ -23,16 +26,19 @@ INLINE void split_run(REAL *even, REAL *odd, const REAL *from, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += 2 * LANES) {
         ptrdiff_t rest = n - i;
         vec a = rest >= LANES ? v_load(from + i) : v_load_n(from + i, rest);
-        vec b = rest >= 2 * LANES ? v_load(from + i + LANES) : rest > LANES ? v_load_n(from + i + LANES, rest - LANES) : v_zero();
+        vec b = rest >= 2 * LANES ? v_load(from + i + LANES)
+                : rest > LANES    ? v_load_n(from + i + LANES, rest - LANES)
+                                  : v_zero();
         ptrdiff_t n_even = MIN(LANES, (rest + 1) / 2), n_odd = MIN(LANES, rest / 2);
         v_store_n(even + i / 2, v_even(a, b), n_even);
         v_store_n(odd + i / 2, v_odd(a, b), n_odd);
     }
 }
 
-/* Rows first .. first+n-1 of the frame of a plane of H x W pixels. The border is zero already; rows outside x are cleared where `clear`. */
-static void stage_frame(REAL *stage, const depthwise_frame *frame, ptrdiff_t first, ptrdiff_t n, const REAL *x, ptrdiff_t x_row, ptrdiff_t H,
-                        ptrdiff_t W, int clear) {
+/* Rows first .. first+n-1 of the frame of a plane of H x W pixels. The border is zero already; rows outside x are
+ * cleared where `clear`. */
+static void stage_frame(REAL *stage, const depthwise_frame *frame, ptrdiff_t first, ptrdiff_t n, const REAL *x,
+                        ptrdiff_t x_row, ptrdiff_t H, ptrdiff_t W, int clear) {
     ptrdiff_t skip = MAX(0, -frame->left), left = MAX(0, frame->left); /* a frame may begin inside x */
     W = MIN(W - skip, frame->step * frame->cols - left);
     for (ptrdiff_t i = 0; i < n; i++, stage += frame->row) {
@@ -45,16 +51,16 @@ static void stage_frame(REAL *stage, const depthwise_frame *frame, ptrdiff_t fir
         else if (frame->step == 1)
             copy_run(stage + left, x + h * x_row + skip, W);
         else
-            split_run(stage + left % 2 * frame->cols + left / 2, stage + (1 - left % 2) * frame->cols + (left + 1) / 2, x + h * x_row + skip,
-                      W);
+            split_run(stage + left % 2 * frame->cols + left / 2, stage + (1 - left % 2) * frame->cols + (left + 1) / 2,
+                      x + h * x_row + skip, W);
     }
 }
 
 /* ------------------------------------------------------------------ forward, gradient by the input with stride 1 */
 
 /* Output rows i .. i+ROWS-1 of a plane, all columns. x points at the staged row of output row i. */
-INLINE void depthwise_rows(const int SIZE, const int STRIDE, const int ROWS, const REAL *x, ptrdiff_t row, ptrdiff_t part, const REAL *w,
-                           REAL bias, REAL *y, ptrdiff_t y_row, ptrdiff_t cols) {
+INLINE void depthwise_rows(const int SIZE, const int STRIDE, const int ROWS, const REAL *x, ptrdiff_t row,
+                           ptrdiff_t part, const REAL *w, REAL bias, REAL *y, ptrdiff_t y_row, ptrdiff_t cols) {
     vec weight[25];
     UNROLL for (int i = 0; i < SIZE * SIZE; i++) weight[i] = v_set1(w[i]);
     for (ptrdiff_t j = 0;;) {
@@ -81,11 +87,12 @@ INLINE void depthwise_rows(const int SIZE, const int STRIDE, const int ROWS, con
 }
 
 #define DEPTHWISE(SIZE, STRIDE)                                                                                        \
-    static void depthwise_##SIZE##_##STRIDE(const REAL *x, ptrdiff_t row, ptrdiff_t part, const REAL *w, REAL bias, REAL *y, ptrdiff_t y_row, \
-                                            ptrdiff_t rows, ptrdiff_t cols) {                                          \
+    static void depthwise_##SIZE##_##STRIDE(const REAL *x, ptrdiff_t row, ptrdiff_t part, const REAL *w, REAL bias,    \
+                                            REAL *y, ptrdiff_t y_row, ptrdiff_t rows, ptrdiff_t cols) {                \
         ptrdiff_t i = 0;                                                                                               \
         for (; i + DEPTHWISE_ROWS <= rows; i += DEPTHWISE_ROWS)                                                        \
-            depthwise_rows(SIZE, STRIDE, DEPTHWISE_ROWS, x + i * STRIDE * row, row, part, w, bias, y + i * y_row, y_row, cols); \
+            depthwise_rows(SIZE, STRIDE, DEPTHWISE_ROWS, x + i * STRIDE * row, row, part, w, bias, y + i * y_row,      \
+                           y_row, cols);                                                                               \
         for (; i < rows; i++)                                                                                          \
             depthwise_rows(SIZE, STRIDE, 1, x + i * STRIDE * row, row, part, w, bias, y + i * y_row, y_row, cols);     \
     }
@@ -95,8 +102,8 @@ DEPTHWISE(5, 1)
 DEPTHWISE(5, 2)
 #undef DEPTHWISE
 
-/* Takes the arguments of conv_correlate where both axes have one class and taps at adjacent offsets, C is 1, the kernel a square of 3 or 5,
- * the stride 1 or 2 on both axes, and rows of x and y have adjacent columns. */
+/* Takes the arguments of conv_correlate where both axes have one class and taps at adjacent offsets, C is 1, the kernel
+ * a square of 3 or 5, the stride 1 or 2 on both axes, and rows of x and y have adjacent columns. */
 KERNEL_PLAN(conv_depthwise) {
     cg_conv_args *a = args_;
     ptrdiff_t step = a->rows.in_step, span = a->R - 1;
@@ -126,7 +133,8 @@ KERNEL_RUN(conv_depthwise) {
         ptrdiff_t i = block % a->n_row_blocks * a->block_rows, group = block / a->n_row_blocks % a->groups;
         ptrdiff_t n = block / a->n_row_blocks / a->groups, count = MIN(a->block_rows, a->rows.max_count - i);
         const REAL *x = (const REAL *)a->x + n * a->x_at.stride_n + group * a->x_at.stride_c;
-        stage_frame(stage, &frame, i * step, (count - 1) * step + a->R, x, a->x_at.stride_h, a->H, a->W, a->n_row_blocks > 1);
+        stage_frame(stage, &frame, i * step, (count - 1) * step + a->R, x, a->x_at.stride_h, a->H, a->W,
+                    a->n_row_blocks > 1);
         for (ptrdiff_t k = 0; k < a->K; k++) {
             REAL w[25];
             const REAL *from = (const REAL *)a->weight + group * a->w_group + k * a->w_k;
@@ -135,7 +143,8 @@ KERNEL_RUN(conv_depthwise) {
                     w[(rows->tap_offset[r] - a->rows.min_offset) * a->S + columns->tap_offset[s] - a->cols.min_offset] =
                         from[rows->tap_index[r] * a->w_r + columns->tap_index[s] * a->w_s];
             REAL bias = a->bias ? ((const REAL *)a->bias)[group * a->K + k] : 0;
-            REAL *y = (REAL *)a->y + n * a->y_at.stride_n + (group * a->K + k) * a->y_at.stride_c + i * a->y_at.stride_h;
+            REAL *y =
+                (REAL *)a->y + n * a->y_at.stride_n + (group * a->K + k) * a->y_at.stride_c + i * a->y_at.stride_h;
             ptrdiff_t y_row = a->y_at.stride_h;
             if (a->R == 3 && step == 1)
                 depthwise_3_1(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols);
@@ -155,9 +164,10 @@ KERNEL_RUN(conv_depthwise) {
 
 /* ------------------------------------------------------------------ gradient by the input with stride 2 */
 
-/* y[j] = bias + sum over NR x NS taps of w[r * 3 + s] * g[row_at[r] * row + col_at[s] + j] for j < n; up to LANES - 1 more are written. */
-INLINE void depthwise_class(const int NR, const int NS, const REAL *g, ptrdiff_t row, const ptrdiff_t *row_at, const ptrdiff_t *col_at,
-                            const REAL *w, REAL bias, REAL *y, ptrdiff_t n) {
+/* y[j] = bias + sum over NR x NS taps of w[r * 3 + s] * g[row_at[r] * row + col_at[s] + j] for j < n; up to LANES - 1
+ * more are written. */
+INLINE void depthwise_class(const int NR, const int NS, const REAL *g, ptrdiff_t row, const ptrdiff_t *row_at,
+                            const ptrdiff_t *col_at, const REAL *w, REAL bias, REAL *y, ptrdiff_t n) {
     vec weight[9];
     const REAL *from[9];
     UNROLL for (int r = 0; r < NR; r++) UNROLL for (int s = 0; s < NS; s++) {
@@ -171,8 +181,8 @@ INLINE void depthwise_class(const int NR, const int NS, const REAL *g, ptrdiff_t
     }
 }
 
-static void depthwise_class_any(ptrdiff_t nr, ptrdiff_t ns, const REAL *g, ptrdiff_t row, const ptrdiff_t *row_at, const ptrdiff_t *col_at,
-                                const REAL *w, REAL bias, REAL *y, ptrdiff_t n) {
+static void depthwise_class_any(ptrdiff_t nr, ptrdiff_t ns, const REAL *g, ptrdiff_t row, const ptrdiff_t *row_at,
+                                const ptrdiff_t *col_at, const REAL *w, REAL bias, REAL *y, ptrdiff_t n) {
 #define CLASS(NR, NS)                                                                                                  \
     case NR * 4 + NS:                                                                                                  \
         depthwise_class(NR, NS, g, row, row_at, col_at, w, bias, y, n);                                                \
@@ -191,8 +201,8 @@ static void depthwise_class_any(ptrdiff_t nr, ptrdiff_t ns, const REAL *g, ptrdi
 #undef CLASS
 }
 
-/* Takes the arguments of conv_correlate where both axes have two classes of at most three taps, C and K are 1, and rows of x and y have adjacent
- * columns. One block is one plane. */
+/* Takes the arguments of conv_correlate where both axes have two classes of at most three taps, C and K are 1, and rows
+ * of x and y have adjacent columns. One block is one plane. */
 KERNEL_PLAN(conv_depthwise_strided_grad) {
     cg_conv_args *a = args_;
     ptrdiff_t counts = 0;
@@ -217,8 +227,9 @@ KERNEL_RUN(conv_depthwise_strided_grad) {
     fill_run(stage, 0, a->stage_rows * a->stage_row + 2 * LANES);
     for (ptrdiff_t block = begin; block < end; block++) {
         ptrdiff_t n = block / a->groups, group = block % a->groups;
-        stage_frame(stage, &frame, 0, a->stage_rows, (const REAL *)a->x + n * a->x_at.stride_n + group * a->x_at.stride_c,
-                    a->x_at.stride_h, a->H, a->W, 0);
+        stage_frame(stage, &frame, 0, a->stage_rows,
+                    (const REAL *)a->x + n * a->x_at.stride_n + group * a->x_at.stride_c, a->x_at.stride_h, a->H, a->W,
+                    0);
         const REAL *from = (const REAL *)a->weight + group * a->w_group;
         REAL bias = a->bias ? ((const REAL *)a->bias)[group] : 0;
         REAL *plane = (REAL *)a->y + n * a->y_at.stride_n + group * a->y_at.stride_c;
@@ -239,8 +250,8 @@ KERNEL_RUN(conv_depthwise_strided_grad) {
             for (ptrdiff_t i = 0; i < rows->count; i++) {
                 REAL *y = plane + (rows->out_first + i * a->rows.out_step) * a->y_at.stride_h;
                 for (ptrdiff_t v = 0; v < a->cols.n_phases; v++)
-                    depthwise_class_any(rows->n_taps, a->cols.phase[v].n_taps, stage + i * a->stage_row, a->stage_row, row_at, col_at[v], w[v],
-                                        bias, lines + v * a->slot, a->cols.phase[v].count);
+                    depthwise_class_any(rows->n_taps, a->cols.phase[v].n_taps, stage + i * a->stage_row, a->stage_row,
+                                        row_at, col_at[v], w[v], bias, lines + v * a->slot, a->cols.phase[v].count);
                 interleave_run(y, lines, a->slot, a->cols.n_phases, a->block_cols);
                 activate_run(a->activation, (REAL)a->parameter, y, a->block_cols);
             }
@@ -250,9 +261,10 @@ KERNEL_RUN(conv_depthwise_strided_grad) {
 
 /* ------------------------------------------------------------------ gradient by the weight */
 
-/* sum[r * SIZE + s] += g[i][j ..] * x of its tap, for rows of g and all columns; lanes beyond the last column take no part. */
-INLINE void depthwise_products(const int SIZE, const int STRIDE, const REAL *x, ptrdiff_t row, ptrdiff_t part, const REAL *g, ptrdiff_t g_row,
-                               ptrdiff_t rows, ptrdiff_t cols, double *total) {
+/* sum[r * SIZE + s] += g[i][j ..] * x of its tap, for rows of g and all columns; lanes beyond the last column take no
+ * part. */
+INLINE void depthwise_products(const int SIZE, const int STRIDE, const REAL *x, ptrdiff_t row, ptrdiff_t part,
+                               const REAL *g, ptrdiff_t g_row, ptrdiff_t rows, ptrdiff_t cols, double *total) {
     ptrdiff_t whole = cols / LANES * LANES, rest = cols - whole, most = MAX(1, DEPTHWISE_RUN / ceil_div(cols, LANES));
     for (ptrdiff_t first = 0; first < rows; first += most) {
         vec sum[25];
@@ -261,13 +273,14 @@ INLINE void depthwise_products(const int SIZE, const int STRIDE, const REAL *x, 
             const REAL *p = x + i * STRIDE * row, *q = g + i * g_row;
             for (ptrdiff_t j = 0; j < whole; j += LANES) {
                 vec z = v_load(q + j);
-                UNROLL for (int t = 0; t < SIZE * SIZE; t++)
-                    sum[t] = v_fma(z, v_load(p + t / SIZE * row + t % SIZE % STRIDE * part + t % SIZE / STRIDE + j), sum[t]);
+                UNROLL for (int t = 0; t < SIZE * SIZE; t++) sum[t] =
+                    v_fma(z, v_load(p + t / SIZE * row + t % SIZE % STRIDE * part + t % SIZE / STRIDE + j), sum[t]);
             }
             if (rest) {
                 vec z = v_load_n(q + whole, rest);
-                UNROLL for (int t = 0; t < SIZE * SIZE; t++)
-                    sum[t] = v_fma(z, v_load_n(p + t / SIZE * row + t % SIZE % STRIDE * part + t % SIZE / STRIDE + whole, rest), sum[t]);
+                UNROLL for (int t = 0; t < SIZE * SIZE; t++) sum[t] =
+                    v_fma(z, v_load_n(p + t / SIZE * row + t % SIZE % STRIDE * part + t % SIZE / STRIDE + whole, rest),
+                          sum[t]);
             }
         }
         UNROLL for (int t = 0; t < SIZE * SIZE; t++) total[t] += v_sum(sum[t]);
@@ -275,8 +288,8 @@ INLINE void depthwise_products(const int SIZE, const int STRIDE, const REAL *x, 
 }
 
 #define DEPTHWISE(SIZE, STRIDE)                                                                                        \
-    static void depthwise_products_##SIZE##_##STRIDE(const REAL *x, ptrdiff_t row, ptrdiff_t part, const REAL *g, ptrdiff_t g_row, \
-                                                     ptrdiff_t rows, ptrdiff_t cols, double *total) {                  \
+    static void depthwise_products_##SIZE##_##STRIDE(const REAL *x, ptrdiff_t row, ptrdiff_t part, const REAL *g,      \
+                                                     ptrdiff_t g_row, ptrdiff_t rows, ptrdiff_t cols, double *total) { \
         depthwise_products(SIZE, STRIDE, x, row, part, g, g_row, rows, cols, total);                                   \
     }
 DEPTHWISE(3, 1)
@@ -285,7 +298,8 @@ DEPTHWISE(5, 1)
 DEPTHWISE(5, 2)
 #undef DEPTHWISE
 
-/* Takes the arguments of conv_grad_weight under the conditions of conv_depthwise. One block is one plane of x in all samples. */
+/* Takes the arguments of conv_grad_weight under the conditions of conv_depthwise. One block is one plane of x in all
+ * samples. */
 KERNEL_PLAN(conv_depthwise_grad) {
     cg_conv_grad_weight_args *a = args_;
     a->stage_cols = ceil_div((a->OW - 1) * a->stride_w + a->S, a->stride_w);
@@ -313,18 +327,22 @@ KERNEL_RUN(conv_depthwise_grad) {
                 for (ptrdiff_t i = 0; i < a->OH; i += a->block_rows) {
                     ptrdiff_t rows = MIN(a->block_rows, a->OH - i);
                     const REAL *x = (const REAL *)a->x + n * a->x_at.stride_n + group * a->x_at.stride_c;
-                    const REAL *g = (const REAL *)a->grad_output + n * a->g_at.stride_n + (group * a->K + k) * a->g_at.stride_c +
-                                    i * a->g_at.stride_h;
-                    stage_frame(stage, &frame, i * a->stride_h, (rows - 1) * a->stride_h + a->R, x, a->x_at.stride_h, a->H, a->W,
-                                a->n_row_blocks > 1);
+                    const REAL *g = (const REAL *)a->grad_output + n * a->g_at.stride_n +
+                                    (group * a->K + k) * a->g_at.stride_c + i * a->g_at.stride_h;
+                    stage_frame(stage, &frame, i * a->stride_h, (rows - 1) * a->stride_h + a->R, x, a->x_at.stride_h,
+                                a->H, a->W, a->n_row_blocks > 1);
                     if (a->R == 3 && a->stride_h == 1)
-                        depthwise_products_3_1(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW, total);
+                        depthwise_products_3_1(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW,
+                                               total);
                     else if (a->R == 3)
-                        depthwise_products_3_2(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW, total);
+                        depthwise_products_3_2(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW,
+                                               total);
                     else if (a->stride_h == 1)
-                        depthwise_products_5_1(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW, total);
+                        depthwise_products_5_1(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW,
+                                               total);
                     else
-                        depthwise_products_5_2(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW, total);
+                        depthwise_products_5_2(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW,
+                                               total);
                 }
             REAL *out = (REAL *)a->grad_weight + (group * a->K + k) * a->R * a->S;
             for (ptrdiff_t t = 0; t < a->R * a->S; t++)

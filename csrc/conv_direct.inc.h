@@ -1,20 +1,21 @@
-/* Direct convolution, its gradient by the input and the transposed convolution: one loop nest over classes of output positions.
+/* Direct convolution, its gradient by the input and the transposed convolution: one loop nest over classes of output
+ * positions.
  *
  * y[n, k, h, w] = activation(bias[k] + sum over c and taps of weight[k, c, r, s] * x[n, c, h', w'])   (see cg_phase)
  *
- * A block of the work is (group of channels, range of k, samples, output rows, output columns). Its inputs are copied with their
- * zero border into scratch that stays in L2, a chunk of input channels at a time; its weights are packed once for all blocks that
- * follow with the same k. Two kinds of tile (conv_tiles.inc.h):
- *   over channels   vectors over k, pixels broadcast: no transposed input, results transposed on their way out where y is NCHW
- *   over pixels     vectors over adjacent pixels of the staged rows, weights broadcast: for few channels on either side
+ * A block of the work is (group of channels, range of k, samples, output rows, output columns). Its inputs are copied
+ * with their zero border into scratch that stays in L2, a chunk of input channels at a time; its weights are packed
+ * once for all blocks that follow with the same k. Two kinds of tile (conv_tiles.inc.h): over channels   vectors over
+ * k, pixels broadcast: no transposed input, results transposed on their way out where y is NCHW over pixels     vectors
+ * over adjacent pixels of the staged rows, weights broadcast: for few channels on either side
  */
-#define BLOCK_PIXELS 256              /* over channels: results of one tile row of channels take 64 KB */
-#define BLOCK_FLAT 1024               /* over pixels */
-#define STAGE_BYTES (512 << 10)       /* of the staged input of one chunk */
-#define CHUNK_TERMS 1536              /* terms added between two visits to the results */
-#define PANEL_BYTES (32 << 10)        /* packed weights that stay in L1 while all pixels of a block pass */
-#define WEIGHT_BYTES (1 << 20)        /* packed weights of one range of k */
-#define SOON_STEP 16                  /* elements of a cache line: what one fetch brings */
+#define BLOCK_PIXELS 256               /* over channels: results of one tile row of channels take 64 KB */
+#define BLOCK_FLAT 1024                /* over pixels */
+#define STAGE_BYTES (512 << 10)        /* of the staged input of one chunk */
+#define CHUNK_TERMS 1536               /* terms added between two visits to the results */
+#define PANEL_BYTES (32 << 10)         /* packed weights that stay in L1 while all pixels of a block pass */
+#define WEIGHT_BYTES (1 << 20)         /* packed weights of one range of k */
+#define SOON_STEP 16                   /* elements of a cache line: what one fetch brings */
 #define SLACK (VECTORS_NARROW * LANES) /* tile_rows reads and writes up to a tile beyond the last pixel */
 
 static const REAL zeros[MAX(TILE_CHANNELS_MAX * LANES, TILE_ROWS_CHANNELS)];
@@ -43,12 +44,14 @@ static ptrdiff_t axis_taps(const cg_axis *axis) {
 
 /* A 1x1 kernel whose pixels are adjacent in x and in y: rows laid end to end, no border, offsets that fit 32 bits. */
 static int is_pointwise(const cg_conv_args *a) {
-    return a->rows.n_phases == 1 && a->cols.n_phases == 1 && a->R * a->S == 1 && a->cols.in_step == 1 && a->cols.out_step == 1 &&
-           a->rows.max_count == 1 && a->H == 1 && a->cols.max_count == a->W && a->cols.min_offset == 0 && a->rows.min_offset == 0 &&
-           a->x_at.stride_w == 1 && a->y_at.stride_w == 1 && a->C * (double)llabs(a->x_at.stride_c) < INT32_MAX;
+    return a->rows.n_phases == 1 && a->cols.n_phases == 1 && a->R * a->S == 1 && a->cols.in_step == 1 &&
+           a->cols.out_step == 1 && a->rows.max_count == 1 && a->H == 1 && a->cols.max_count == a->W &&
+           a->cols.min_offset == 0 && a->rows.min_offset == 0 && a->x_at.stride_w == 1 && a->y_at.stride_w == 1 &&
+           a->C * (double)llabs(a->x_at.stride_c) < INT32_MAX;
 }
 
-/* Tiles of channels in a range of k: full ones, and for vectors over channels what channel_vectors makes of the rest. */
+/* Tiles of channels in a range of k: full ones, and for vectors over channels what channel_vectors makes of the rest.
+ */
 INLINE ptrdiff_t channel_tiles(const cg_conv_args *a) {
     ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
     return ceil_div(a->k_group, width) + 2;
@@ -61,12 +64,16 @@ KERNEL_PLAN(conv_correlate) {
     a->planar = a->x_at.stride_c != 1 || a->C == 1;
     a->n_taps = axis_taps(&a->rows) * axis_taps(&a->cols);
     terms = a->C * MAX(a->n_taps, 1);
-    {   /* Cost of either kind of tile in FMA slots; the factors are measured. */
+    { /* Cost of either kind of tile in FMA slots; the factors are measured. */
         double vectors = (double)ceil_div(a->K, LANES);
         double over_channels = vectors * pixels * (terms * (vectors >= 2 ? 1 : 1.5) + 24.0 * phases);
         double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
         int adjacent = is_pointwise(a);
-        double over_pixels = a->K * ceil(flat / LANES) * (terms * (adjacent ? 1.0 : terms <= 200 ? 1 : 1.3) + 4.0 * phases);
+        double over_pixels = a->K * ceil(flat / LANES) *
+                             (terms * (adjacent       ? 1.0
+                                       : terms <= 200 ? 1
+                                                      : 1.3) +
+                              4.0 * phases);
         if (!a->planar)
             over_pixels += (double)a->C * pixels * 2;
         a->vectors_over_pixels = over_pixels < over_channels;
@@ -80,7 +87,8 @@ KERNEL_PLAN(conv_correlate) {
     ptrdiff_t limit = (a->vectors_over_pixels ? BLOCK_FLAT : BLOCK_PIXELS) / MIN(4, a->cols.n_phases);
     if (a->in_place)
         limit = 2 * BLOCK_FLAT / (TILE_ROWS_VECTORS * LANES) * (TILE_ROWS_VECTORS * LANES);
-    else if (a->vectors_over_pixels && max_rows == 1) { /* one long row: as many columns as keep the stage small, in whole tiles */
+    else if (a->vectors_over_pixels &&
+             max_rows == 1) { /* one long row: as many columns as keep the stage small, in whole tiles */
         ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, fit = STAGE_BYTES / 2 / (a->c_chunk * (ptrdiff_t)sizeof(REAL));
         limit = MIN(limit, MAX(2 * tile, fit / tile * tile));
     }
@@ -92,7 +100,8 @@ KERNEL_PLAN(conv_correlate) {
     }
     a->block_rows = MIN(max_rows, MAX(1, limit / a->block_cols));
     ptrdiff_t span_h = a->rows.max_offset - a->rows.min_offset, span_w = a->cols.max_offset - a->cols.min_offset;
-    ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1, split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
+    ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1,
+              split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
     for (;;) {
         a->stage_rows = ceil_div((a->block_rows - 1) * a->rows.in_step + span_h + 1, split_h);
         a->stage_cols = ceil_div((a->block_cols - 1) * a->cols.in_step + span_w + 1, split_w);
@@ -109,7 +118,8 @@ KERNEL_PLAN(conv_correlate) {
     a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
     if (a->in_place)
         a->stage_plane = TILE_ROWS_VECTORS * LANES; /* only the last tile of a row */
-    else if (a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) > 2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
+    else if (a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) >
+             2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
         a->c_chunk = MIN(a->c_chunk, MAX(8, STAGE_BYTES / (a->stage_plane * (ptrdiff_t)sizeof(REAL))));
         a->n_chunks = ceil_div(a->C, a->c_chunk);
     }
@@ -144,7 +154,8 @@ KERNEL_PLAN(conv_correlate) {
 
     ptrdiff_t block_pixels = a->block_n * a->block_rows * a->block_cols;
     ptrdiff_t flat = a->in_place ? a->stage_plane : a->block_rows * a->stage_row + SLACK;
-    a->slot = a->vectors_over_pixels ? TILE_ROWS_CHANNELS * flat : (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES;
+    a->slot =
+        a->vectors_over_pixels ? TILE_ROWS_CHANNELS * flat : (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES;
     a->slot *= a->cols.n_phases;
     a->n_slots = a->n_chunks > 1 ? channel_tiles(a) * a->rows.n_phases : 1;
 
@@ -161,14 +172,16 @@ KERNEL_PLAN(conv_correlate) {
     a->task.work = 0.25 * a->N * a->groups * a->K * pixels * phases * MAX(1, a->C * a->n_taps / phases);
 }
 
-/* offset[...] from a pixel of the staged input to each term, for every pair of classes, then channel, then row tap, then column tap */
+/* offset[...] from a pixel of the staged input to each term, for every pair of classes, then channel, then row tap,
+ * then column tap */
 static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
     if (a->in_place) {
         for (ptrdiff_t c = 0; c < a->C; c++)
             offset[c] = (int32_t)(c * a->x_at.stride_c);
         return;
     }
-    ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1, split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
+    ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1,
+              split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
     ptrdiff_t part = a->stage_rows * a->stage_row;
     for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
         for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
@@ -186,7 +199,8 @@ static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
 }
 
 /* Weights of channels k0 .. k0+n-1 of a group as [classes][c][row tap][column tap][width], zeros where n < width. */
-static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, REAL *to, REAL *temp) {
+static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, REAL *to,
+                      REAL *temp) {
     const REAL *w = weight + k0 * a->w_k;
     int vectors = width % LANES == 0;
     if (vectors && is_natural(a)) {
@@ -234,12 +248,12 @@ typedef struct {
     const REAL *next; /* where the input of the next block begins, for 1x1 kernels: there every term is one channel's */
 } conv_block;
 
-/* The output rows of one class that lie in a block, and all columns of the block. The classes of columns are computed with as many columns
- * each (one may be too many) and interleaved on their way to y. */
+/* The output rows of one class that lie in a block, and all columns of the block. The classes of columns are computed
+ * with as many columns each (one may be too many) and interleaved on their way to y. */
 typedef struct {
-    ptrdiff_t rows, cols;        /* rows of the class; columns of each class of columns */
-    ptrdiff_t first_h, first_w;  /* in y */
-    ptrdiff_t wide;              /* columns in y */
+    ptrdiff_t rows, cols;       /* rows of the class; columns of each class of columns */
+    ptrdiff_t first_h, first_w; /* in y */
+    ptrdiff_t wide;             /* columns in y */
 } conv_part;
 
 static conv_part part_of(const cg_conv_args *a, const conv_block *b, const cg_phase *rows) {
@@ -274,10 +288,10 @@ static void interleave_run(REAL *to, const REAL *from, ptrdiff_t step, ptrdiff_t
         to[i] = from[i % n_from * step + i / n_from];
 }
 
-/* Move results to y and activate them: [pixel][width] with the classes of columns interleaved (over channels), or for each class of columns
- * [channel][row of the stage] (over pixels). */
-static void store_results(const cg_conv_args *a, const conv_block *b, const conv_part *part, const REAL *result, ptrdiff_t width,
-                          ptrdiff_t k0, ptrdiff_t n, ptrdiff_t flat) {
+/* Move results to y and activate them: [pixel][width] with the classes of columns interleaved (over channels), or for
+ * each class of columns [channel][row of the stage] (over pixels). */
+static void store_results(const cg_conv_args *a, const conv_block *b, const conv_part *part, const REAL *result,
+                          ptrdiff_t width, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t flat) {
     const cg_strides at = a->y_at;
     ptrdiff_t rows = part->rows, wide = part->wide, step_h = a->rows.out_step * at.stride_h, classes = a->cols.n_phases;
     ptrdiff_t pitch = part->cols * classes * width; /* of a row of results over channels */
@@ -286,8 +300,8 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
         rows = 1;
     }
     for (ptrdiff_t sample = b->n0; sample < b->n1; sample++, result += part->rows * pitch) {
-        REAL *y = (REAL *)a->y + sample * at.stride_n + (b->group * a->K + k0) * at.stride_c + part->first_h * at.stride_h +
-                  part->first_w * at.stride_w;
+        REAL *y = (REAL *)a->y + sample * at.stride_n + (b->group * a->K + k0) * at.stride_c +
+                  part->first_h * at.stride_h + part->first_w * at.stride_w;
         for (ptrdiff_t i = 0; i < rows; i++, y += step_h) {
             if (a->vectors_over_pixels) {
                 const REAL *from = result + i * a->stage_row;
@@ -319,13 +333,16 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
             else
                 for (ptrdiff_t j = 0; j < wide; j++)
                     for (ptrdiff_t k = 0; k < n; k += at.stride_c == 1 ? n : 1)
-                        activate_run(a->activation, (REAL)a->parameter, y + j * at.stride_w + k * at.stride_c, at.stride_c == 1 ? n : 1);
+                        activate_run(a->activation, (REAL)a->parameter, y + j * at.stride_w + k * at.stride_c,
+                                     at.stride_c == 1 ? n : 1);
         }
     }
 }
 
-/* Where the first term of each output position of a part begins in the stage; the last one is repeated to fill a tile. */
-static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const conv_part *part, const REAL *stage, const REAL **pixel) {
+/* Where the first term of each output position of a part begins in the stage; the last one is repeated to fill a tile.
+ */
+static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const conv_part *part, const REAL *stage,
+                                 const REAL **pixel) {
     ptrdiff_t step_h = a->rows.in_step * a->stage_row, step_w = a->cols.in_step * a->stage_pixel, n = 0;
     for (ptrdiff_t sample = 0; sample < samples; sample++)
         for (ptrdiff_t i = 0; i < part->rows; i++) {
@@ -339,16 +356,18 @@ static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const
 }
 
 /* One chunk of input channels into the results of one class, vectors over channels. */
-static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REAL *const *pixel, const REAL *w, const int32_t *offset,
-                              ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, ptrdiff_t result_step, int first,
-                              const REAL *next) {
+static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REAL *const *pixel, const REAL *w,
+                              const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
+                              ptrdiff_t result_step, int first, const REAL *next) {
     broadcast_tile tile = broadcast_tile_for((int)(width / LANES), pixels);
-    ptrdiff_t most = PANEL_BYTES / (width * (ptrdiff_t)sizeof(REAL)), passes = ceil_div(MAX(terms, 1), most), run = ceil_div(terms, passes);
+    ptrdiff_t most = PANEL_BYTES / (width * (ptrdiff_t)sizeof(REAL)), passes = ceil_div(MAX(terms, 1), most),
+              run = ceil_div(terms, passes);
     for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
         ptrdiff_t n = MIN(run, terms - t);
         for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
             REAL *out = result + done * result_step;
-            const REAL *soon = next && done < a->block_cols ? next + done * a->cols.in_step + t * a->x_at.stride_c : out;
+            const REAL *soon =
+                next && done < a->block_cols ? next + done * a->cols.in_step + t * a->x_at.stride_c : out;
             tile.fn(w + t * width, pixel + done, offset + t, n, first ? bias : zeros, !first, out, result_step, soon,
                     soon == out ? 0 : a->x_at.stride_c);
         }
@@ -357,11 +376,11 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REA
     }
 }
 
-/* The same, vectors over pixels. Where y is given the results go there at once, `y_step` between channels; only the last vectors, which would
- * reach beyond its `pixels`, take the way over `result`. */
-static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const REAL *stage, const REAL *w, const int32_t *offset,
-                            ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result, ptrdiff_t flat, int first,
-                            const REAL *next, REAL *y, ptrdiff_t y_step) {
+/* The same, vectors over pixels. Where y is given the results go there at once, `y_step` between channels; only the
+ * last vectors, which would reach beyond its `pixels`, take the way over `result`. */
+static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const REAL *stage, const REAL *w,
+                            const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
+                            ptrdiff_t flat, int first, const REAL *next, REAL *y, ptrdiff_t y_step) {
     ptrdiff_t pixels = (part->rows - 1) * a->stage_row + part->cols, vectors = ceil_div(pixels, LANES);
     int most = row_tile_vectors((int)width);
     for (ptrdiff_t v = 0, take; v < vectors; v += take) {
@@ -369,16 +388,17 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
         int at_once = y && (v + take) * LANES <= pixels;
         REAL *out = at_once ? y + v * LANES : result + v * LANES;
         const REAL *soon = next && v * LANES < a->block_cols ? next + v * LANES * a->cols.in_step : out;
-        tiles_rows[width][take](w, stage + v * LANES, offset, terms, first ? bias : zeros, !first, out, at_once ? y_step : flat, soon,
-                                soon == out ? 0 : a->x_at.stride_c);
+        tiles_rows[width][take](w, stage + v * LANES, offset, terms, first ? bias : zeros, !first, out,
+                                at_once ? y_step : flat, soon, soon == out ? 0 : a->x_at.stride_c);
         if (y && !at_once)
             for (ptrdiff_t k = 0; k < width; k++)
                 copy_run(y + k * y_step + v * LANES, out + k * flat, pixels - v * LANES);
     }
 }
 
-/* A block of a 1x1 convolution straight from x to y, tile after tile of pixels with all channels each. The pixels beyond the last whole tile
- * are copied first, so that nothing beyond the planes is read, and take the way over `result`. */
+/* A block of a 1x1 convolution straight from x to y, tile after tile of pixels with all channels each. The pixels
+ * beyond the last whole tile are copied first, so that nothing beyond the planes is read, and take the way over
+ * `result`. */
 static void pointwise_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
                             const int32_t *offset, int32_t *stage_offset, const REAL *bias) {
     const ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, step = a->y_at.stride_c;
@@ -403,8 +423,8 @@ static void pointwise_block(const cg_conv_args *a, const conv_block *b, const RE
             REAL *out = n == tile ? y + k * step + j : result;
             /* the first tiles of channels fetch a line each of the next pixels of every plane */
             const REAL *soon = k < 3 * width && j + tile < j1 ? x + j + tile + k / width * SOON_STEP : stage;
-            tiles_rows[width][vectors](weight + k * a->C, from, at, a->C, bias + k, 0, out, n == tile ? step : tile, soon,
-                                       soon == stage ? 0 : a->x_at.stride_c);
+            tiles_rows[width][vectors](weight + k * a->C, from, at, a->C, bias + k, 0, out, n == tile ? step : tile,
+                                       soon, soon == stage ? 0 : a->x_at.stride_c);
             if (n < tile)
                 for (ptrdiff_t q = 0; q < width; q++)
                     copy_run(y + (k + q) * step + j, result + q * tile, n);
@@ -425,17 +445,18 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
             const REAL *x = (const REAL *)a->x + sample * a->x_at.stride_n + (b->group * a->C + c0) * a->x_at.stride_c;
             REAL *to = stage + (sample - b->n0) * a->stage_sample;
             if (a->vectors_over_pixels)
-                stage_planes(to, a->stage_plane, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h,
-                             first_w, a->rows.in_step, a->cols.in_step, a->cols.in_step);
+                stage_planes(to, a->stage_plane, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H,
+                             a->W, first_h, first_w, a->rows.in_step, a->cols.in_step, a->cols.in_step);
             else if (!a->planar && a->stage_pixel == chunk)
-                stage_pixels(to, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h, first_w);
+                stage_pixels(to, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h,
+                             first_w);
             else if (!a->planar) { /* the last chunk is narrower than its pixels' step */
                 for (ptrdiff_t w = 0; w < a->stage_cols; w++)
-                    stage_pixels(to + w * a->stage_pixel, a->stage_row, a->stage_rows, 1, x, &a->x_at, chunk, a->H, a->W, first_h,
-                                 first_w + w);
+                    stage_pixels(to + w * a->stage_pixel, a->stage_row, a->stage_rows, 1, x, &a->x_at, chunk, a->H,
+                                 a->W, first_h, first_w + w);
             } else
-                stage_planes(to, a->stage_plane, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H, a->W, first_h,
-                             first_w, 1, 1, 1);
+                stage_planes(to, a->stage_plane, a->stage_row, a->stage_rows, a->stage_cols, x, &a->x_at, chunk, a->H,
+                             a->W, first_h, first_w, 1, 1, 1);
         }
         const int32_t *offset = offsets;
         ptrdiff_t before = 0, slot = 0, classes = a->cols.n_phases, col_taps = axis_taps(&a->cols);
@@ -448,7 +469,8 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
                 REAL *out = result + slot * a->slot, *y = 0;
                 /* the next block's input is fetched during the first tiles of channels */
                 const REAL *next = b->next ? b->next + (k - b->k0) / width * SOON_STEP * a->cols.in_step : 0;
-                if ((k - b->k0) / width * SOON_STEP >= (a->vectors_over_pixels ? TILE_ROWS_VECTORS * LANES : TILE_PIXELS_4))
+                if ((k - b->k0) / width * SOON_STEP >=
+                    (a->vectors_over_pixels ? TILE_ROWS_VECTORS * LANES : TILE_PIXELS_4))
                     next = 0;
                 if (a->vectors_over_pixels && a->n_chunks == 1 && follows(a, &part))
                     y = (REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + k) * a->y_at.stride_c +
@@ -458,16 +480,17 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
                     const REAL *w = weight + (k - b->k0) * a->C * a->n_taps + (taps_before * a->C + c0 * taps) * width;
                     const int32_t *at = offset + taps_before * a->c_chunk;
                     if (a->vectors_over_pixels)
-                        add_over_pixels(a, &part, stage, w, at, chunk * taps, width, bias + k - b->k0, out + v * TILE_ROWS_CHANNELS * flat,
-                                        flat, first, next, y, a->y_at.stride_c);
+                        add_over_pixels(a, &part, stage, w, at, chunk * taps, width, bias + k - b->k0,
+                                        out + v * TILE_ROWS_CHANNELS * flat, flat, first, next, y, a->y_at.stride_c);
                     else
-                        add_over_channels(a, pixels, pixel, w, at, chunk * taps, width, bias + k - b->k0, out + v * width, classes * width,
-                                          first, next);
+                        add_over_channels(a, pixels, pixel, w, at, chunk * taps, width, bias + k - b->k0,
+                                          out + v * width, classes * width, first, next);
                     taps_before += taps;
                 }
                 if (y)
                     for (ptrdiff_t q = 0; q < width && a->activation != CG_IDENTITY; q++)
-                        activate_run(a->activation, (REAL)a->parameter, y + q * a->y_at.stride_c, part.rows * part.cols);
+                        activate_run(a->activation, (REAL)a->parameter, y + q * a->y_at.stride_c,
+                                     part.rows * part.cols);
                 else if (last)
                     store_results(a, b, &part, out, width, k, MIN(width, b->k1 - k), flat);
             }
@@ -537,7 +560,8 @@ KERNEL_RUN(conv_correlate) {
         }
         b.next = 0;
         if (a->n_taps == 1 && a->n_chunks == 1 && a->x_at.stride_w == 1 && block + 1 < end) {
-            ptrdiff_t j = (block + 1) % a->n_col_blocks * a->block_cols, i = (block + 1) / a->n_col_blocks % a->n_row_blocks * a->block_rows;
+            ptrdiff_t j = (block + 1) % a->n_col_blocks * a->block_cols,
+                      i = (block + 1) / a->n_col_blocks % a->n_row_blocks * a->block_rows;
             ptrdiff_t n = i + j ? b.n0 : MIN(a->N - 1, b.n1);
             b.next = (const REAL *)a->x + n * a->x_at.stride_n + b.group * a->C * a->x_at.stride_c +
                      i * a->rows.in_step * a->x_at.stride_h + j * a->cols.in_step;

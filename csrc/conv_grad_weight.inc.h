@@ -1,12 +1,13 @@
 /* grad_weight[k, c, r, s] = sum over n, i, j of grad_output[n, k, i, j] * xpad[n, c, i * stride + r * dilation, ...]
  *
- * A block of the work is (group, range of k, range of terms of the weight (c, r, s) in order); it walks over all samples and pixels
- * itself, so each result has one writer and one order of summation: runs of pixels, each summed from zero, added one after the other.
- *   broadcast   vectors over k: grad_output as [pixel][k], x broadcast from the zero-bordered planes, or from x itself where no window
- *               reaches over its border. Where a 1x1 kernel makes the two operands alike, the one with fewer channels is transposed: x and
- *               grad_output swap their roles (k below is then a channel of x, and c one of grad_output).
- *   dot         few k: sums of products along adjacent pixels; the planes are staged once for each column s of the kernel, shifted,
- *               so that the pixels of a run are adjacent across row ends and no product meets a value that is not its own
+ * A block of the work is (group, range of k, range of terms of the weight (c, r, s) in order); it walks over all
+ * samples and pixels itself, so each result has one writer and one order of summation: runs of pixels, each summed from
+ * zero, added one after the other. broadcast   vectors over k: grad_output as [pixel][k], x broadcast from the
+ * zero-bordered planes, or from x itself where no window reaches over its border. Where a 1x1 kernel makes the two
+ * operands alike, the one with fewer channels is transposed: x and grad_output swap their roles (k below is then a
+ * channel of x, and c one of grad_output). dot         few k: sums of products along adjacent pixels; the planes are
+ * staged once for each column s of the kernel, shifted, so that the pixels of a run are adjacent across row ends and no
+ * product meets a value that is not its own
  */
 #define GRAD_PIXELS 384
 #define GRAD_STAGE_BYTES (384 << 10)
@@ -15,7 +16,8 @@ KERNEL_PLAN(conv_grad_weight) {
     cg_conv_grad_weight_args *a = args_;
     int inside = a->top == 0 && a->left == 0 && (a->OH - 1) * a->stride_h + (a->R - 1) * a->dilation_h < a->H &&
                  (a->OW - 1) * a->stride_w + (a->S - 1) * a->dilation_w < a->W;
-    a->swap = inside && a->R * a->S * a->stride_h * a->stride_w == 1 && a->C * 2 >= LANES && (a->C < a->K || a->K * 2 <= LANES);
+    a->swap = inside && a->R * a->S * a->stride_h * a->stride_w == 1 && a->C * 2 >= LANES &&
+              (a->C < a->K || a->K * 2 <= LANES);
     if (a->swap) {
         ptrdiff_t channels = a->C;
         const void *x = a->x;
@@ -29,7 +31,8 @@ KERNEL_PLAN(conv_grad_weight) {
     a->dot_products = !a->swap && a->K * 1.6 / LANES < (vectors > 1 ? vectors : 1.5) && LANES > 1;
     /* offsets of pixels are counted in 32 bits */
     double reach = (double)MAX(1, GRAD_PIXELS / pixels) * llabs(a->x_at.stride_n) +
-                   (double)a->OH * a->stride_h * llabs(a->x_at.stride_h) + (double)a->OW * a->stride_w * llabs(a->x_at.stride_w);
+                   (double)a->OH * a->stride_h * llabs(a->x_at.stride_h) +
+                   (double)a->OW * a->stride_w * llabs(a->x_at.stride_w);
     a->in_place = inside && !a->dot_products && reach < INT32_MAX;
     int dot = a->dot_products, planar = dot || a->x_at.stride_c != 1 || a->C == 1;
     ptrdiff_t split_h = dot ? a->stride_h : 1;
@@ -44,7 +47,8 @@ KERNEL_PLAN(conv_grad_weight) {
     ptrdiff_t limit = dot ? 2 * GRAD_PIXELS : GRAD_PIXELS;
     a->n_col_blocks = ceil_div(a->OW, limit);
     a->block_cols = ceil_div(a->OW, a->n_col_blocks);
-    ptrdiff_t row_bytes = (span_h + 1) * (dot ? a->block_cols * a->S : (a->block_cols - 1) * a->stride_w + span_w + 1) * sizeof(REAL);
+    ptrdiff_t row_bytes =
+        (span_h + 1) * (dot ? a->block_cols * a->S : (a->block_cols - 1) * a->stride_w + span_w + 1) * sizeof(REAL);
     if (a->c_block / RS * row_bytes > 2 * GRAD_STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
         a->c_block = MIN(a->c_block, RS * MAX(1, GRAD_STAGE_BYTES / row_bytes));
         a->n_c_blocks = ceil_div(terms, a->c_block);
@@ -55,7 +59,8 @@ KERNEL_PLAN(conv_grad_weight) {
         a->stage_rows = ceil_div((a->block_rows - 1) * a->stride_h + span_h + 1, split_h);
         a->stage_cols = dot ? a->block_cols : (a->block_cols - 1) * a->stride_w + span_w + 1;
         a->stage_plane = a->stage_rows * a->stage_cols * (dot ? split_h * a->S : 1);
-        if (a->block_rows == 1 || a->in_place || channels * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= GRAD_STAGE_BYTES)
+        if (a->block_rows == 1 || a->in_place ||
+            channels * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= GRAD_STAGE_BYTES)
             break;
         a->block_rows = ceil_div(a->block_rows, 2);
     }
@@ -65,7 +70,9 @@ KERNEL_PLAN(conv_grad_weight) {
     a->stage_sample = channels * a->stage_plane;
     a->block_n = 1;
     if (!dot && a->n_row_blocks == 1 && a->n_col_blocks == 1)
-        a->block_n = MAX(1, MIN(a->N, MIN(GRAD_PIXELS / pixels, a->in_place ? a->N : GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
+        a->block_n =
+            MAX(1, MIN(a->N, MIN(GRAD_PIXELS / pixels,
+                                 a->in_place ? a->N : GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
     a->run = a->block_n * a->block_rows * a->block_cols;
 
     ptrdiff_t at = 0;
@@ -90,23 +97,26 @@ static void stage_run(const cg_conv_grad_weight_args *a, const gradient_run *b, 
     ptrdiff_t first_h = b->i0 * a->stride_h - a->top, first_w = b->j0 * a->stride_w - a->left;
     int dot = a->dot_products, planar = dot || a->x_at.stride_c != 1 || a->C == 1;
     for (ptrdiff_t n = 0; n < b->n_samples; n++) {
-        const REAL *x = (const REAL *)a->x + (b->n0 + n) * a->x_at.stride_n + (b->group * a->C + b->c0) * a->x_at.stride_c;
+        const REAL *x =
+            (const REAL *)a->x + (b->n0 + n) * a->x_at.stride_n + (b->group * a->C + b->c0) * a->x_at.stride_c;
         REAL *to = stage + n * a->stage_sample;
         if (dot)
             for (ptrdiff_t s = 0; s < a->S; s++)
-                stage_planes(to + s * (a->stage_plane / a->S), a->stage_plane, b->cols, a->stage_rows, b->cols, x, &a->x_at,
-                             b->n_channels, a->H, a->W, first_h, first_w + s * a->dilation_w, a->stride_h, a->stride_w, 1);
+                stage_planes(to + s * (a->stage_plane / a->S), a->stage_plane, b->cols, a->stage_rows, b->cols, x,
+                             &a->x_at, b->n_channels, a->H, a->W, first_h, first_w + s * a->dilation_w, a->stride_h,
+                             a->stride_w, 1);
         else if (planar)
-            stage_planes(to, a->stage_plane, a->stage_cols, a->stage_rows, a->stage_cols, x, &a->x_at, b->n_channels, a->H, a->W,
-                         first_h, first_w, 1, 1, 1);
+            stage_planes(to, a->stage_plane, a->stage_cols, a->stage_rows, a->stage_cols, x, &a->x_at, b->n_channels,
+                         a->H, a->W, first_h, first_w, 1, 1, 1);
         else
-            stage_pixels(to, a->stage_cols * b->n_channels, a->stage_rows, a->stage_cols, x, &a->x_at, b->n_channels, a->H, a->W,
-                         first_h, first_w);
+            stage_pixels(to, a->stage_cols * b->n_channels, a->stage_rows, a->stage_cols, x, &a->x_at, b->n_channels,
+                         a->H, a->W, first_h, first_w);
     }
 }
 
 /* Address of the first pixel's input for term t of the weight. */
-INLINE const REAL *term_input(const cg_conv_grad_weight_args *a, const gradient_run *b, const REAL *stage, ptrdiff_t t) {
+INLINE const REAL *term_input(const cg_conv_grad_weight_args *a, const gradient_run *b, const REAL *stage,
+                              ptrdiff_t t) {
     ptrdiff_t c = t / (a->R * a->S) - b->c0, h = t / a->S % a->R * a->dilation_h, w = t % a->S * a->dilation_w;
     if (a->in_place)
         return (const REAL *)a->x + b->n0 * a->x_at.stride_n + (b->group * a->C + b->c0 + c) * a->x_at.stride_c +
@@ -119,8 +129,8 @@ INLINE const REAL *term_input(const cg_conv_grad_weight_args *a, const gradient_
     return stage + (h * a->stage_cols + w) * b->n_channels + c;
 }
 
-static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, REAL *stage, int32_t *offset,
-                          REAL *result, int first) {
+static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, REAL *stage,
+                          int32_t *offset, REAL *result, int first) {
     const cg_strides at = a->g_at;
     ptrdiff_t pixel = 0, step_n = a->stage_sample, step_w = a->x_at.stride_c != 1 || a->C == 1 ? 1 : b->n_channels;
     ptrdiff_t step_h = a->stage_cols * step_w;
@@ -128,8 +138,8 @@ static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run 
         step_n = a->x_at.stride_n, step_h = a->x_at.stride_h, step_w = a->x_at.stride_w;
     for (ptrdiff_t n = 0; n < b->n_samples; n++)
         for (ptrdiff_t i = 0; i < b->rows; i++) {
-            const REAL *g = (const REAL *)a->grad_output + (b->n0 + n) * at.stride_n + (b->group * a->K + b->k0) * at.stride_c +
-                            (b->i0 + i) * at.stride_h + b->j0 * at.stride_w;
+            const REAL *g = (const REAL *)a->grad_output + (b->n0 + n) * at.stride_n +
+                            (b->group * a->K + b->k0) * at.stride_c + (b->i0 + i) * at.stride_h + b->j0 * at.stride_w;
             REAL *to = gradient + pixel * b->width;
             for (ptrdiff_t j = 0; j < b->cols; j++)
                 offset[pixel++] = (int32_t)(n * step_n + i * a->stride_h * step_h + j * a->stride_w * step_w);
@@ -157,17 +167,18 @@ static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run 
             const REAL *x[14];
             for (int p = 0; p < tile.pixels; p++) /* the last tile repeats its last term; those results are not read */
                 x[p] = term_input(a, b, stage, b->t0 + MIN(t + p, b->n_terms - 1));
-            tile.fn(gradient + begin * b->width, x, offset + begin, MIN(run, pixel - begin), zeros, !first, result + t * b->width, b->width,
-                    gradient, 0);
+            tile.fn(gradient + begin * b->width, x, offset + begin, MIN(run, pixel - begin), zeros, !first,
+                    result + t * b->width, b->width, gradient, 0);
         }
 }
 
-static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, const REAL *stage, REAL *result) {
+static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, const REAL *stage,
+                    REAL *result) {
     const cg_strides at = a->g_at;
     ptrdiff_t run = b->rows * b->cols;
     for (ptrdiff_t k = 0; k < b->n_k; k++) {
-        const REAL *g = (const REAL *)a->grad_output + b->n0 * at.stride_n + (b->group * a->K + b->k0 + k) * at.stride_c +
-                        b->i0 * at.stride_h + b->j0 * at.stride_w;
+        const REAL *g = (const REAL *)a->grad_output + b->n0 * at.stride_n +
+                        (b->group * a->K + b->k0 + k) * at.stride_c + b->i0 * at.stride_h + b->j0 * at.stride_w;
         REAL *to = gradient + k * a->run;
         for (ptrdiff_t i = 0; i < b->rows; i++, to += b->cols, g += at.stride_h)
             if (at.stride_w == 1)
@@ -182,7 +193,8 @@ static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, RE
         for (int p = 0; p < n; p++)
             x[p] = term_input(a, b, stage, b->t0 + t + p);
         for (ptrdiff_t k = 0; k < b->n_k; k += DOT_CHANNELS)
-            tiles_dot[MIN(DOT_CHANNELS, b->n_k - k)][n](gradient + k * a->run, a->run, x, run, result + k * a->c_block + t, a->c_block);
+            tiles_dot[MIN(DOT_CHANNELS, b->n_k - k)][n](gradient + k * a->run, a->run, x, run,
+                                                        result + k * a->c_block + t, a->c_block);
     }
 }
 

@@ -1,20 +1,21 @@
 /* The microkernels of direct convolution: a tile of results stays in registers while a list of terms is added.
  *
  * tile_broadcast: KV vectors of output channels x P pixels.  out[p][k] += sum over t of w[t][k] * x[p][offset[t]]
- *     w is packed [t][KV * LANES]; each pixel has a pointer of its own, so pixels may lie anywhere (rows of any stride, other
- *     samples). The gradient by the weight is the same sum with t over pixels and p over kernel positions.
- * tile_rows: KR output channels x V vectors of adjacent pixels.  out[k][v] += sum over t of w[t][k] * x[offset[t] + v]
- * tile_dot: KR x P sums of products along adjacent pixels.  out[k][p] += sum over i of g[k][i] * x[p][i]
+ *     w is packed [t][KV * LANES]; each pixel has a pointer of its own, so pixels may lie anywhere (rows of any stride,
+ * other samples). The gradient by the weight is the same sum with t over pixels and p over kernel positions. tile_rows:
+ * KR output channels x V vectors of adjacent pixels.  out[k][v] += sum over t of w[t][k] * x[offset[t] + v] tile_dot:
+ * KR x P sums of products along adjacent pixels.  out[k][p] += sum over i of g[k][i] * x[p][i]
  *
- * `soon` is what will be needed after this tile: the first two fetch soon[t * soon_step] into the cache as they go, so that copying it
- * later does not wait for memory. A step of 0 fetches nothing new.
+ * `soon` is what will be needed after this tile: the first two fetch soon[t * soon_step] into the cache as they go, so
+ * that copying it later does not wait for memory. A step of 0 fetches nothing new.
  *
  * Each result is one chain of multiply-adds in the order of t whatever the tile: tile sizes do not change its bits.
  */
 
 /* Every pixel starts from the vectors `init`; add: the sum is added to what `out` holds (shorter chains round less). */
-INLINE void tile_broadcast(const int KV, const int P, const REAL *w, const REAL *const *x, const int32_t *offset, ptrdiff_t n,
-                           const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {
+INLINE void tile_broadcast(const int KV, const int P, const REAL *w, const REAL *const *x, const int32_t *offset,
+                           ptrdiff_t n, const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon,
+                           ptrdiff_t soon_step) {
     vec sum[28];
     const REAL *px[14];
     UNROLL for (int p = 0; p < P; p++) {
@@ -38,6 +39,7 @@ INLINE void tile_broadcast(const int KV, const int P, const REAL *w, const REAL 
     }
 }
 
+/* clang-format off */
 typedef void tile_broadcast_fn(const REAL *, const REAL *const *, const int32_t *, ptrdiff_t, const REAL *, int, REAL *,
                                ptrdiff_t, const REAL *, ptrdiff_t);
 #define TILE(KV, P)                                                                                                    \
@@ -104,6 +106,8 @@ static const broadcast_tile tiles_4[] = {TILE(4, 1) TILE(4, 2) TILE(4, 3)
 #endif
 #undef TILE
 
+/* clang-format on */
+
 /* The smallest tile of kv vectors that does n pixels in as few passes as the largest one. */
 static broadcast_tile broadcast_tile_for(int kv, ptrdiff_t n) {
     const broadcast_tile *tiles = tiles_1;
@@ -131,8 +135,7 @@ INLINE int channel_vectors(ptrdiff_t channels_left) {
 INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n,
                       const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {
     vec sum[24];
-    UNROLL for (int k = 0; k < KR; k++) UNROLL for (int v = 0; v < V; v++)
-        sum[k * V + v] = v_set1(init[k]);
+    UNROLL for (int k = 0; k < KR; k++) UNROLL for (int v = 0; v < V; v++) sum[k * V + v] = v_set1(init[k]);
     for (ptrdiff_t t = 0; t < n; t++, w += KR) {
         const REAL *p = x + offset[t];
         vec b[6];
@@ -150,6 +153,7 @@ INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, c
     }
 }
 
+/* clang-format off */
 typedef void tile_rows_fn(const REAL *, const REAL *, const int32_t *, ptrdiff_t, const REAL *, int, REAL *, ptrdiff_t, const REAL *,
                           ptrdiff_t);
 #define TILE(KR, V)                                                                                                    \
@@ -181,12 +185,14 @@ EACH_TILE
 static tile_rows_fn *const tiles_rows[TILE_ROWS_CHANNELS + 1][VECTORS_NARROW + 1] = {EACH_TILE};
 #undef TILE
 
+/* clang-format on */
+
 INLINE int row_tile_vectors(int channels) {
     return channels <= 2 ? VECTORS_NARROW : TILE_ROWS_VECTORS;
 }
 
-INLINE void tile_dot(const int KR, const int P, const REAL *g, ptrdiff_t g_step, const REAL *const *x, ptrdiff_t n, REAL *out,
-                     ptrdiff_t out_step) {
+INLINE void tile_dot(const int KR, const int P, const REAL *g, ptrdiff_t g_step, const REAL *const *x, ptrdiff_t n,
+                     REAL *out, ptrdiff_t out_step) {
     vec sum[12], a[3];
     const REAL *px[4];
     UNROLL for (int p = 0; p < P; p++) px[p] = x[p];
@@ -206,9 +212,11 @@ INLINE void tile_dot(const int KR, const int P, const REAL *g, ptrdiff_t g_step,
             UNROLL for (int k = 0; k < KR; k++) sum[k * P + p] = v_fma(a[k], b, sum[k * P + p]);
         }
     }
-    UNROLL for (int k = 0; k < KR; k++) UNROLL for (int p = 0; p < P; p++) out[k * out_step + p] += v_sum(sum[k * P + p]);
+    UNROLL for (int k = 0; k < KR; k++) UNROLL for (int p = 0; p < P; p++) out[k * out_step + p] +=
+        v_sum(sum[k * P + p]);
 }
 
+/* clang-format off */
 typedef void tile_dot_fn(const REAL *, ptrdiff_t, const REAL *const *, ptrdiff_t, REAL *, ptrdiff_t);
 #define TILE(KR, P)                                                                                                    \
     static void tile_dot_##KR##x##P(const REAL *g, ptrdiff_t g_step, const REAL *const *x, ptrdiff_t n, REAL *out,      \
@@ -222,3 +230,4 @@ EACH_DOT
 #define TILE(KR, P) [KR][P] = tile_dot_##KR##x##P,
 static tile_dot_fn *const tiles_dot[DOT_CHANNELS + 1][5] = {EACH_DOT};
 #undef TILE
+/* clang-format on */

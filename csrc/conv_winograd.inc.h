@@ -1,16 +1,16 @@
 /* 3x3 convolution, stride 1, by F(m x m, 3x3): forward and gradient by the input (the same with the kernel rotated).
  *
- * The output is cut into tiles of m x m; a = m + 2, and for each of the a * a points p the transformed inputs of T tiles times the
- * transformed weights is a small matrix product:  M[p] (T x K) = V[p] (T x C) * U[p] (C x K).  Tiles are numbered along tile rows, tile rows
- * over all samples. Layouts, the stride between points padded by one vector so that points do not share cache sets:
- *   u[p][k / width][c][width]      width = the vectors of a tile of tile_broadcast, zeros beyond K
- *   v[p][c / width][tile][width]   zeros beyond C
- *   m[p][tile][width]
- * Few channels: `winograd_weights` fills u once, `winograd_fused` takes a block of tiles through all steps inside L2.
- * Many channels: `winograd_input` fills v for all tiles, `winograd_multiply` takes ranges of k and transforms their weights a chunk of c
- * at a time, so u is never written to memory.
+ * The output is cut into tiles of m x m; a = m + 2, and for each of the a * a points p the transformed inputs of T
+ * tiles times the transformed weights is a small matrix product:  M[p] (T x K) = V[p] (T x C) * U[p] (C x K).  Tiles
+ * are numbered along tile rows, tile rows over all samples. Layouts, the stride between points padded by one vector so
+ * that points do not share cache sets: u[p][k / width][c][width]      width = the vectors of a tile of tile_broadcast,
+ * zeros beyond K v[p][c / width][tile][width]   zeros beyond C m[p][tile][width] Few channels: `winograd_weights` fills
+ * u once, `winograd_fused` takes a block of tiles through all steps inside L2. Many channels: `winograd_input` fills v
+ * for all tiles, `winograd_multiply` takes ranges of k and transforms their weights a chunk of c at a time, so u is
+ * never written to memory.
  *
- * Sums over c start from zero every WINOGRAD_CHAIN channels: shorter chains round less. Nothing depends on which tiles share a block.
+ * Sums over c start from zero every WINOGRAD_CHAIN channels: shorter chains round less. Nothing depends on which tiles
+ * share a block.
  */
 #define WINOGRAD_CHAIN 64
 #define WINOGRAD_CHUNK MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH) /* channels of weights transformed at a time */
@@ -20,7 +20,8 @@
 
 /* ------------------------------------------------------------------ moving tiles */
 
-/* First channel and width of the block of channels that c belongs to: full tiles, then what channel_vectors takes of the rest. */
+/* First channel and width of the block of channels that c belongs to: full tiles, then what channel_vectors takes of
+ * the rest. */
 INLINE ptrdiff_t channel_block(ptrdiff_t C, ptrdiff_t c, ptrdiff_t *width) {
     ptrdiff_t first = c / WINOGRAD_WIDTH * WINOGRAD_WIDTH;
     while (first + (*width = channel_vectors(C - first) * LANES) <= c)
@@ -28,9 +29,10 @@ INLINE ptrdiff_t channel_block(ptrdiff_t C, ptrdiff_t c, ptrdiff_t *width) {
     return first;
 }
 
-/* Rows x cols of an image from (h0, w0) on, zeros outside, as [row][col][LANES] with channels c0 .. c0+LANES-1 in the lanes. */
-static void stage_lanes(REAL *to, ptrdiff_t rows, ptrdiff_t cols, const REAL *x, const cg_strides *at, ptrdiff_t n_channels, ptrdiff_t H,
-                        ptrdiff_t W, ptrdiff_t h0, ptrdiff_t w0) {
+/* Rows x cols of an image from (h0, w0) on, zeros outside, as [row][col][LANES] with channels c0 .. c0+LANES-1 in the
+ * lanes. */
+static void stage_lanes(REAL *to, ptrdiff_t rows, ptrdiff_t cols, const REAL *x, const cg_strides *at,
+                        ptrdiff_t n_channels, ptrdiff_t H, ptrdiff_t W, ptrdiff_t h0, ptrdiff_t w0) {
     ptrdiff_t j0 = w0 >= 0 ? 0 : MIN(cols, -w0), j1 = MAX(j0, MIN(cols, W - w0));
     ptrdiff_t i0 = h0 >= 0 ? 0 : MIN(rows, -h0), i1 = MAX(i0, MIN(rows, H - h0));
     fill_run(to, 0, i0 * cols * LANES);
@@ -46,7 +48,8 @@ static void stage_lanes(REAL *to, ptrdiff_t rows, ptrdiff_t cols, const REAL *x,
     const REAL *from = x + (h0 + i0) * at->stride_h + (w0 + j0) * at->stride_w;
     ptrdiff_t n = j1 - j0, pixels = (i1 - i0) * n;
     if (at->stride_w == 1 && at->stride_h == n && n_channels == LANES && pixels >= LANES) {
-        /* Whole rows that follow each other: one run of pixels, transposed LANES at a time across row ends, the last ones overlapping. */
+        /* Whole rows that follow each other: one run of pixels, transposed LANES at a time across row ends, the last
+         * ones overlapping. */
         ptrdiff_t i = i0, j = j0;
         for (ptrdiff_t p = 0; p < pixels;) {
             vec v[LANES];
@@ -76,7 +79,8 @@ static void stage_lanes(REAL *to, ptrdiff_t rows, ptrdiff_t cols, const REAL *x,
         REAL *row = to + (i * cols + j0) * LANES;
         if (at->stride_c == 1)
             for (ptrdiff_t j = 0; j < n; j++)
-                v_store(row + j * LANES, n_channels == LANES ? v_load(from + j * at->stride_w) : v_load_n(from + j * at->stride_w, n_channels));
+                v_store(row + j * LANES, n_channels == LANES ? v_load(from + j * at->stride_w)
+                                                             : v_load_n(from + j * at->stride_w, n_channels));
         else if (at->stride_w == 1)
             transpose_block(row, LANES, from, at->stride_c, n_channels, n, 1);
         else
@@ -153,10 +157,10 @@ static void winograd_geometry(cg_winograd_args *a) {
         a->k1 = a->K;
 }
 
-/* Points of input channels c0 .. c0+LANES-1 for tile rows row0 .. row1-1 (over samples), tile columns col0 .. col1-1. The block of channels
- * is laid out for `tiles` tiles, of which these are the ones from `first` on. */
-static void transform_input(const cg_winograd_args *a, ptrdiff_t c0, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t col0, ptrdiff_t col1,
-                            ptrdiff_t tiles, ptrdiff_t first, REAL *v, ptrdiff_t point, REAL *stage) {
+/* Points of input channels c0 .. c0+LANES-1 for tile rows row0 .. row1-1 (over samples), tile columns col0 .. col1-1.
+ * The block of channels is laid out for `tiles` tiles, of which these are the ones from `first` on. */
+static void transform_input(const cg_winograd_args *a, ptrdiff_t c0, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t col0,
+                            ptrdiff_t col1, ptrdiff_t tiles, ptrdiff_t first, REAL *v, ptrdiff_t point, REAL *stage) {
     const int m = a->m;
     ptrdiff_t cols = (col1 - col0) * m + 2, width, block = channel_block(a->C, c0, &width);
     v += block * tiles + first * width + (c0 - block);
@@ -165,7 +169,8 @@ static void transform_input(const cg_winograd_args *a, ptrdiff_t c0, ptrdiff_t r
         ptrdiff_t sample = row / a->tile_rows, i = row % a->tile_rows;
         n = MIN(row1 - row, MIN(a->tile_rows - i, MAX(1, (24 << 10) / (ptrdiff_t)(cols * m * LANES * sizeof(REAL)))));
         const REAL *x = (const REAL *)a->x + sample * a->x_at.stride_n + c0 * a->x_at.stride_c;
-        stage_lanes(stage, n * m + 2, cols, x, &a->x_at, MIN(LANES, a->C - c0), a->H, a->W, i * m + a->first_h, col0 * m + a->first_w);
+        stage_lanes(stage, n * m + 2, cols, x, &a->x_at, MIN(LANES, a->C - c0), a->H, a->W, i * m + a->first_h,
+                    col0 * m + a->first_w);
         for (ptrdiff_t r = 0; r < n; r++)
             for (ptrdiff_t j = 0; j < col1 - col0; j++, v += width) {
                 const REAL *from = stage + (r * m * cols + j * m) * LANES;
@@ -180,12 +185,13 @@ static void transform_input(const cg_winograd_args *a, ptrdiff_t c0, ptrdiff_t r
 INLINE size_t input_stage_bytes(const cg_winograd_args *a, ptrdiff_t tile_cols) {
     ptrdiff_t cols = tile_cols * a->m + 2, strip = MAX(1, (24 << 10) / (ptrdiff_t)(cols * a->m * LANES * sizeof(REAL)));
     /* the outputs of a strip may take a little more than its inputs */
-    return round_up(MAX((ptrdiff_t)(24 << 10), (MIN(strip, a->tile_rows) * a->m + 2) * cols * LANES * (ptrdiff_t)sizeof(REAL)), 64);
+    return round_up(
+        MAX((ptrdiff_t)(24 << 10), (MIN(strip, a->tile_rows) * a->m + 2) * cols * LANES * (ptrdiff_t)sizeof(REAL)), 64);
 }
 
 /* Points of the weights of channels k0 .. k0+n-1 and c0 .. c1-1 as u[p][c][width]. */
-static void transform_weights(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, ptrdiff_t c0, ptrdiff_t c1, REAL *u,
-                              ptrdiff_t point) {
+static void transform_weights(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, ptrdiff_t c0,
+                              ptrdiff_t c1, REAL *u, ptrdiff_t point) {
     REAL taps[9 * 4 * LANES];
     int square = a->w_s == 1 && a->w_r == 3;
     for (ptrdiff_t kv = 0; kv < width; kv += LANES) {
@@ -225,8 +231,9 @@ static void transform_weights(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t
 }
 
 /* m[p] += v[p] * u[p] for `tiles` tiles and the channels c0 .. c0+channels-1. */
-static void multiply_points(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_t c0, ptrdiff_t channels, const REAL *v, ptrdiff_t point_v,
-                            const REAL *u, ptrdiff_t point_u, ptrdiff_t width, REAL *m, ptrdiff_t point_m) {
+static void multiply_points(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_t c0, ptrdiff_t channels, const REAL *v,
+                            ptrdiff_t point_v, const REAL *u, ptrdiff_t point_u, ptrdiff_t width, REAL *m,
+                            ptrdiff_t point_m) {
     broadcast_tile tile = broadcast_tile_for((int)(width / LANES), tiles);
     int32_t offset[MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH)];
     for (ptrdiff_t c = c0, n; c < c0 + channels; c += n, u += n * width) {
@@ -240,7 +247,8 @@ static void multiply_points(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_
         for (int p = 0; p < WINOGRAD_POINTS; p++)
             for (ptrdiff_t t = 0; t < tiles; t += tile.pixels) {
                 const REAL *x[14];
-                for (int q = 0; q < tile.pixels; q++) /* the last tile repeats its last row; those results are not read */
+                for (int q = 0; q < tile.pixels;
+                     q++) /* the last tile repeats its last row; those results are not read */
                     x[q] = v + c * tiles + p * point_v + MIN(t + q, tiles - 1) * step;
                 tile.fn(u + p * point_u, x, offset, n, zeros, c > 0, m + p * point_m + t * width, width, v, 0);
             }
@@ -248,8 +256,8 @@ static void multiply_points(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_
 }
 
 /* Tiles of one block -> y, with bias and activation, for `width` channels from k0 on. */
-static void transform_output(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t width, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t col0,
-                             ptrdiff_t col1, const REAL *m, ptrdiff_t point, REAL *stage) {
+static void transform_output(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t width, ptrdiff_t row0, ptrdiff_t row1,
+                             ptrdiff_t col0, ptrdiff_t col1, const REAL *m, ptrdiff_t point, REAL *stage) {
     const int size = a->m;
     const cg_strides at = a->y_at;
     ptrdiff_t w0 = col0 * size, cols = MIN(a->OW, col1 * size) - w0, k1 = MIN(a->K, k0 + width);
@@ -260,7 +268,8 @@ static void transform_output(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t 
             bias = lanes == LANES ? v_load((const REAL *)a->bias + k) : v_load_n((const REAL *)a->bias + k, lanes);
         for (ptrdiff_t row = row0; row < row1; row += n) {
             ptrdiff_t sample = row / a->tile_rows, i = row % a->tile_rows, h0 = i * size;
-            n = MIN(row1 - row, MIN(a->tile_rows - i, MAX(1, (24 << 10) / (ptrdiff_t)(cols * size * LANES * sizeof(REAL)))));
+            n = MIN(row1 - row,
+                    MIN(a->tile_rows - i, MAX(1, (24 << 10) / (ptrdiff_t)(cols * size * LANES * sizeof(REAL)))));
             ptrdiff_t rows = MIN(a->OH, (i + n) * size) - h0;
             for (ptrdiff_t r = 0; r < n; r++)
                 for (ptrdiff_t j = 0; j < col1 - col0; j++, tile++) {
@@ -367,7 +376,8 @@ KERNEL_RUN(winograd_fused) {
             transform_input(a, c, row0, row1, col0, col1, tiles, 0, v, a->point_v, stage);
         for (ptrdiff_t k = 0, width; k < a->K; k += width) {
             width = channel_vectors(a->K - k) * LANES;
-            multiply_points(a, tiles, 0, a->C, v, a->point_v, (const REAL *)a->u + k * a->C, a->point_u, width, m, a->point_m);
+            multiply_points(a, tiles, 0, a->C, v, a->point_v, (const REAL *)a->u + k * a->C, a->point_u, width, m,
+                            a->point_m);
             transform_output(a, k, width, row0, row1, col0, col1, m, a->point_m, stage);
         }
     }
@@ -391,8 +401,8 @@ KERNEL_RUN(winograd_input) {
     ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, n_rows = ceil_div(a->row1 - a->row0, a->block_rows);
     for (ptrdiff_t block = begin; block < end; block++) {
         ptrdiff_t c = block / n_rows * LANES, row = a->row0 + block % n_rows * a->block_rows;
-        transform_input(a, c, row, MIN(a->row1, row + a->block_rows), 0, a->tile_cols, tiles, (row - a->row0) * a->tile_cols, a->v,
-                        a->point_v, scratch_);
+        transform_input(a, c, row, MIN(a->row1, row + a->block_rows), 0, a->tile_cols, tiles,
+                        (row - a->row0) * a->tile_cols, a->v, a->point_v, scratch_);
     }
 }
 

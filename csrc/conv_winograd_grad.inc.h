@@ -1,9 +1,12 @@
-/* Gradient of a 3x3 convolution, stride 1, by its weight, with Winograd's F(m x m, 3x3): the transpose of the forward algorithm.
+/* Gradient of a 3x3 convolution, stride 1, by its weight, with Winograd's F(m x m, 3x3): the transpose of the forward
+ * algorithm.
  *
- *   grad_weight = GT [ sum over tiles of (A z AT) . (BT d B) ] G      d: input tile, z: tile of grad_output, . element by element
+ *   grad_weight = GT [ sum over tiles of (A z AT) . (BT d B) ] G      d: input tile, z: tile of grad_output, . element
+ * by element
  *
- * For each of the (m + 2)^2 points the sum over tiles is a matrix product  du[p] (K x C) = g[p]^T (K x T) * v[p] (T x C). Layouts: v and g as v in
- * conv_winograd.inc.h; du[p][k][round_up(C, LANES)]. The caller goes through the tile rows in ranges and adds up their products.
+ * For each of the (m + 2)^2 points the sum over tiles is a matrix product  du[p] (K x C) = g[p]^T (K x T) * v[p] (T x
+ * C). Layouts: v and g as v in conv_winograd.inc.h; du[p][k][round_up(C, LANES)]. The caller goes through the tile rows
+ * in ranges and adds up their products.
  */
 #define GRADIENT_RUN 128 /* tiles of one chain of additions */
 
@@ -30,10 +33,12 @@ KERNEL_RUN(winograd_grad_output) {
     const cg_winograd_args *a = args_;
     const int m = a->m;
     REAL *stage = scratch_;
-    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, n_rows = ceil_div(a->row1 - a->row0, a->block_rows), cols = a->tile_cols * m;
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, n_rows = ceil_div(a->row1 - a->row0, a->block_rows),
+              cols = a->tile_cols * m;
     ptrdiff_t K = a->k1 - a->k0, most = MAX(1, (24 << 10) / (ptrdiff_t)(cols * m * LANES * sizeof(REAL)));
     for (ptrdiff_t block = begin; block < end; block++) {
-        ptrdiff_t k = block / n_rows * LANES, row0 = a->row0 + block % n_rows * a->block_rows, row1 = MIN(a->row1, row0 + a->block_rows);
+        ptrdiff_t k = block / n_rows * LANES, row0 = a->row0 + block % n_rows * a->block_rows,
+                  row1 = MIN(a->row1, row0 + a->block_rows);
         ptrdiff_t width, first = channel_block(K, k, &width);
         REAL *g = (REAL *)a->g + first * tiles + (row0 - a->row0) * a->tile_cols * width + (k - first);
         for (ptrdiff_t row = row0, n; row < row1; row += n) {
@@ -92,8 +97,10 @@ KERNEL_RUN(winograd_grad_products) {
                         for (int i = 0; i < tile.pixels; i++)
                             x[i] = from + MIN(q + i, n - 1);
                         if (q + tile.pixels <= n)
-                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, a->add || t0, du + (k + q) * row + c, row, v, 0);
-                        else { /* rows beyond the block's last would be those of another thread: take the last tile aside */
+                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, a->add || t0,
+                                    du + (k + q) * row + c, row, v, 0);
+                        else { /* rows beyond the block's last would be those of another thread: take the last tile
+                                  aside */
                             REAL side[14 * WINOGRAD_WIDTH];
                             tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, 0, side, width, v, 0);
                             for (ptrdiff_t i = q; i < n; i++) {

@@ -14,10 +14,8 @@ extern const cg_table cg_table_f32_neon, cg_table_f64_neon;
 static const cg_table *const tables[CG_N_ISAS][CG_N_DTYPES] = {
     {&cg_table_f32_scalar, &cg_table_f64_scalar},
 #if defined(__x86_64__)
-    {&cg_table_f32_sse2, &cg_table_f64_sse2},
-    {0, 0},
-    {&cg_table_f32_avx2, &cg_table_f64_avx2},
-    {&cg_table_f32_avx512, &cg_table_f64_avx512},
+    {&cg_table_f32_sse2, &cg_table_f64_sse2},     {0, 0},
+    {&cg_table_f32_avx2, &cg_table_f64_avx2},     {&cg_table_f32_avx512, &cg_table_f64_avx512},
 #elif defined(__aarch64__)
     {0, 0},
     {&cg_table_f32_neon, &cg_table_f64_neon},

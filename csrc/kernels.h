@@ -3,11 +3,11 @@
  * A kernel is a pair of functions that take one argument struct:
  *   plan(args)   fills args->task: number of independent blocks, scratch bytes a thread, estimated work
  *   run(args, begin, end, scratch)   computes blocks begin .. end-1; scratch is 64-byte aligned, private to the thread
- * Blocks never write the same cell, so any split of them over threads gives the same bits. Kernels know nothing of Python
- * or threads, allocate nothing and cannot fail: every size was checked before they are called.
+ * Blocks never write the same cell, so any split of them over threads gives the same bits. Kernels know nothing of
+ * Python or threads, allocate nothing and cannot fail: every size was checked before they are called.
  *
- * Letters: N batch, C input channels, H W input size, K output channels, R S kernel size, OH OW output size. Strides and
- * sizes are in elements unless a name says bytes.
+ * Letters: N batch, C input channels, H W input size, K output channels, R S kernel size, OH OW output size. Strides
+ * and sizes are in elements unless a name says bytes.
  */
 #ifndef CONVGRAD_KERNELS_H
 #define CONVGRAD_KERNELS_H

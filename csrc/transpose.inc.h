@@ -34,7 +34,8 @@ INLINE void even_run(REAL *to, const REAL *from, ptrdiff_t n) {
 }
 
 /* to[c * to_step + r] = from[r * from_step + c] for r < n_rows, c < n_cols.
- * Rows r = n_rows .. round_up(n_rows, LANES) - 1 of `to` become 0 where pad is set; else nothing beyond n_rows is written. */
+ * Rows r = n_rows .. round_up(n_rows, LANES) - 1 of `to` become 0 where pad is set; else nothing beyond n_rows is
+ * written. */
 static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from, ptrdiff_t from_step, ptrdiff_t n_rows,
                                    ptrdiff_t n_cols, int pad) {
     for (ptrdiff_t r = 0; r < n_rows; r += LANES) {
@@ -50,7 +51,8 @@ static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from
                 }
             } else
                 for (int i = 0; i < LANES; i++)
-                    v[i] = i < rows ? (cols == LANES ? v_load(p + i * from_step) : v_load_n(p + i * from_step, cols)) : v_zero();
+                    v[i] = i < rows ? (cols == LANES ? v_load(p + i * from_step) : v_load_n(p + i * from_step, cols))
+                                    : v_zero();
             v_transpose(v);
             REAL *q = to + c * to_step + r;
             if (LIKELY(cols == LANES && (rows == LANES || pad))) {
@@ -67,11 +69,12 @@ static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from
 }
 
 /* A block of an image with zeros around it, one plane a channel, split into residue classes:
- * to[c * plane + (a * parts_w + b) * (n_rows * row) + i * row + j] = x[c, first_h + i * step_h + a, first_w + j * step_w + b]
- * for i < n_rows, j < n_cols, a < step_h, b < parts_w (step_w, or 1 for the first class of columns only); 0 outside the image. */
+ * to[c * plane + (a * parts_w + b) * (n_rows * row) + i * row + j] = x[c, first_h + i * step_h + a, first_w + j *
+ * step_w + b] for i < n_rows, j < n_cols, a < step_h, b < parts_w (step_w, or 1 for the first class of columns only); 0
+ * outside the image. */
 static void stage_planes(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_cols, const REAL *x,
-                         const cg_strides *at, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h, ptrdiff_t first_w,
-                         ptrdiff_t step_h, ptrdiff_t step_w, ptrdiff_t parts_w) {
+                         const cg_strides *at, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h,
+                         ptrdiff_t first_w, ptrdiff_t step_h, ptrdiff_t step_w, ptrdiff_t parts_w) {
     for (ptrdiff_t c = 0; c < C; c++)
         for (ptrdiff_t a = 0; a < step_h; a++)
             for (ptrdiff_t b = 0; b < parts_w; b++) {
@@ -103,9 +106,11 @@ static void stage_planes(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_r
             }
 }
 
-/* The same block with the channels of a pixel adjacent: to[i * row + j * C + c] = x[c, first_h + i, first_w + j]. Needs stride_c = 1. */
-static void stage_pixels(REAL *to, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_cols, const REAL *x, const cg_strides *at,
-                         ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h, ptrdiff_t first_w) {
+/* The same block with the channels of a pixel adjacent: to[i * row + j * C + c] = x[c, first_h + i, first_w + j]. Needs
+ * stride_c = 1. */
+static void stage_pixels(REAL *to, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_cols, const REAL *x,
+                         const cg_strides *at, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h,
+                         ptrdiff_t first_w) {
     ptrdiff_t j0 = first_w >= 0 ? 0 : MIN(n_cols, -first_w), j1 = MAX(j0, MIN(n_cols, W - first_w));
     for (ptrdiff_t i = 0; i < n_rows; i++, to += row) {
         ptrdiff_t h = first_h + i;

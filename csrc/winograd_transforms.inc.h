@@ -3,18 +3,20 @@
  *   y = AT [(G g) . (BT d)]        d: m + 2 inputs, g: 3 weights, y: m outputs; . is element by element
  *   gradient by g = GT [(A z) . (BT d)]   for a gradient z by y (the transpose of the same trilinear form)
  *
- * m = 4 takes the points 0, +-2/3, +-3/2, infinity: as many operations as with +-1, +-2 and half the error, since the magnitudes of
- * all powers stay near 1. m = 2 takes 0, +-1, infinity.
+ * m = 4 takes the points 0, +-2/3, +-3/2, infinity: as many operations as with +-1, +-2 and half the error, since the
+ * magnitudes of all powers stay near 1. m = 2 takes 0, +-1, infinity.
  *
- * Source: Winograd (1980), Arithmetic complexity of computations; Lavin, Gray (2016), arXiv 1509.09308; choice of points: Barabasz et
- * al. (2020), arXiv 1803.10986.
+ * Source: Winograd (1980), Arithmetic complexity of computations; Lavin, Gray (2016), arXiv 1509.09308; choice of
+ * points: Barabasz et al. (2020), arXiv 1803.10986.
  */
 #define WA ((REAL)(2.0 / 3)) /* the points +-WA, +-WB and their squares */
 #define WB ((REAL)1.5)
 #define WA2 ((REAL)(4.0 / 9))
 #define WB2 ((REAL)2.25)
 #define WS ((REAL)(4.0 / 9 + 2.25))
-#define WN1 ((REAL)(1 / (2 * 4.0 / 9 * (4.0 / 9 - 2.25)))) /* 1 / product of (WA - q) over the other finite points q */
+#define WN1                                                                                                            \
+    ((REAL)(1 / (2 * 4.0 / 9 * (4.0 / 9 - 2.25)))) /* 1 / product of (WA - q) over the other finite points q           \
+                                                    */
 #define WN2 ((REAL)(1 / (2 * 2.25 * (2.25 - 4.0 / 9))))
 
 INLINE void winograd_bt(const int m, const vec *d, const int step, vec *o, const int o_step) {
@@ -22,16 +24,16 @@ INLINE void winograd_bt(const int m, const vec *d, const int step, vec *o, const
         vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
         o[0] = (d0 + d4) - WS * d2; /* row of point 0 */
         vec even = d4 - WB2 * d2, odd = d3 - WB2 * d1;
-        o[o_step] = even + WA * odd; /* WA */
+        o[o_step] = even + WA * odd;     /* WA */
         o[2 * o_step] = even - WA * odd; /* -WA */
         even = d4 - WA2 * d2, odd = d3 - WA2 * d1;
-        o[3 * o_step] = even + WB * odd; /* WB */
-        o[4 * o_step] = even - WB * odd; /* -WB */
+        o[3 * o_step] = even + WB * odd;     /* WB */
+        o[4 * o_step] = even - WB * odd;     /* -WB */
         o[5 * o_step] = (d1 + d5) - WS * d3; /* infinity */
     } else {
         vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
-        o[0] = d0 - d2; /* 0 */
-        o[o_step] = d1 + d2; /* 1 */
+        o[0] = d0 - d2;          /* 0 */
+        o[o_step] = d1 + d2;     /* 1 */
         o[2 * o_step] = d2 - d1; /* -1 */
         o[3 * o_step] = d1 - d3; /* infinity */
     }
@@ -60,9 +62,9 @@ INLINE void winograd_at(const int m, const vec *p, const int step, vec *y, const
     vec s = p[step] + p[2 * step], t = p[step] - p[2 * step];
     if (m == 4) {
         vec u = p[3 * step] + p[4 * step], w = p[3 * step] - p[4 * step];
-        y[0] = p[0] + s + u; /* power 0 of the points */
-        y[y_step] = WA * t + WB * w; /* 1 */
-        y[2 * y_step] = WA2 * s + WB2 * u; /* 2 */
+        y[0] = p[0] + s + u;                                             /* power 0 of the points */
+        y[y_step] = WA * t + WB * w;                                     /* 1 */
+        y[2 * y_step] = WA2 * s + WB2 * u;                               /* 2 */
         y[3 * y_step] = (WA * WA2) * t + ((WB * WB2) * w + p[5 * step]); /* 3 */
     } else {
         y[0] = p[0] + s;

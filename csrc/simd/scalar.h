@@ -1,4 +1,5 @@
-/* One lane: the vocabulary in plain C, for compilers and processors without any of the others, and to test them against. */
+/* One lane: the vocabulary in plain C, for compilers and processors without any of the others, and to test them
+ * against. */
 #define CG_ISA_NAME "scalar"
 #define LANES 1
 typedef REAL vec;

@@ -104,8 +104,8 @@ INLINE vec v_sums(vec *rows) {
     return rows[0];
 }
 
-/* Neighbours apart and together: v_even(a, b) is a[0], a[2], .., b[0], b[2], .., v_odd the others; v_zip_low(a, b) is a[0], b[0], a[1], b[1], ..
- * up to half of the lanes, v_zip_high the rest. */
+/* Neighbours apart and together: v_even(a, b) is a[0], a[2], .., b[0], b[2], .., v_odd the others; v_zip_low(a, b) is
+ * a[0], b[0], a[1], b[1], .. up to half of the lanes, v_zip_high the rest. */
 #if LANES == 2
 #define V_EVEN 0, 2
 #define V_ODD 1, 3
