@@ -1,8 +1,9 @@
 """convgrad against other libraries, in one process: `python asv_bench/peers.py conv`.
 
-Both sides get the same float32 arrays and the same number of threads and return fresh arrays; weights are packed inside the time.
-Calls alternate; a ratio is the median over rounds of (peer's time / ours), so above 1 ours is faster. Rounds in which other processes took
-more than a twentieth of the machine are set aside and counted; a lock keeps two runs of this script apart.
+Both sides get the same float32 arrays and the same number of threads and return fresh arrays; weights are packed inside
+the time. Calls alternate; a ratio is the median over rounds of (peer's time / ours), so above 1 ours is faster. Rounds
+in which other processes took more than a twentieth of the machine are set aside and counted; a lock keeps two runs of
+this script apart.
 
 Writes asv_bench/results/peers-SUITE.json, .md and, with matplotlib, .png. Runs over a part of the cases write nothing.
 """
@@ -72,8 +73,8 @@ class OutsideLoad:
 def measure(calls, rounds, min_seconds):
     """Time the callables in turns.
 
-    Returns {"seconds": median of each, "ratios": median of (time of i / time of 0), "spread": (lowest, highest) for each, "disturbed": rounds set
-    aside}.
+    Returns {"seconds": median of each, "ratios": median of (time of i / time of 0), "spread": (lowest, highest) for
+    each, "disturbed": rounds set aside}.
     """
     repeats = []
     for call in calls:
@@ -164,11 +165,19 @@ def run_conv(options):
                     check(case, name, *calls[name][:2])
                     outcome = measure(calls[name], options.rounds, options.min_seconds)
                     rows.append(
-                        {"case": case.name, "family": case.family, "pass": name, "threads": n_threads, "gflop": case.flops / 1e9, **outcome}
+                        {
+                            "case": case.name,
+                            "family": case.family,
+                            "pass": name,
+                            "threads": n_threads,
+                            "gflop": case.flops / 1e9,
+                            **outcome,
+                        }
                     )
                     last = f"{outcome['ratios'][1]:7.2f}" if len(outcome["ratios"]) > 1 else ""
+                    speed = case.flops / outcome["seconds"][0] / 1e9
                     print(
-                        f"{n_threads} thr  {case.name:46} {name:12} {case.flops / outcome['seconds'][0] / 1e9:7.1f} GF/s"
+                        f"{n_threads} thr  {case.name:46} {name:12} {speed:7.1f} GF/s"
                         f" {outcome['ratios'][0]:7.2f}{last}{'  <' if outcome['ratios'][0] < 1 else ''}"
                         f"{'  disturbed ' + str(outcome['disturbed']) if outcome['disturbed'] else ''}",
                         flush=True,
@@ -206,7 +215,11 @@ def summarise(rows, column=0):
 def scaling(rows):
     """Time with one thread / time with two, compute-bound cases above 50 MFLOP."""
     times = {(row["case"], row["pass"], row["threads"]): row["seconds"][0] for row in rows if row["gflop"] > 0.05}
-    return [seconds / times[case, name, 2] for (case, name, n), seconds in times.items() if n == 1 and (case, name, 2) in times]
+    return [
+        seconds / times[case, name, 2]
+        for (case, name, n), seconds in times.items()
+        if n == 1 and (case, name, 2) in times
+    ]
 
 
 def label(row):
@@ -219,7 +232,8 @@ def report_lines(report):
     lines = [
         f"# {report['suite']}: convgrad against PyTorch {host['torch']}",
         "",
-        f"{host['cpu']}; kernels: {host['isa']}; {report['rounds']} rounds interleaved, median of paired ratios (above 1: convgrad is faster).",
+        f"{host['cpu']}; kernels: {host['isa']}; {report['rounds']} rounds interleaved, median of paired ratios "
+        "(above 1: convgrad is faster).",
         f"Reproduce: `python asv_bench/peers.py {report['suite']}`.",
         "",
     ]
@@ -231,28 +245,39 @@ def report_lines(report):
         lines += [
             f"## Against {title}",
             "",
-            f"Geometric mean of the families **{summary['geometric_mean']:.2f}x**; worst {worst['ratios'][column]:.2f}x ({label(worst)}).",
+            f"Geometric mean of the families **{summary['geometric_mean']:.2f}x**; "
+            f"worst {worst['ratios'][column]:.2f}x ({label(worst)}).",
             "",
             "| family | geometric mean |",
             "|---|---|",
             *(f"| {name} | {value:.2f}x |" for name, value in {**summary["families"], **summary["apart"]}.items()),
             "",
-            "By pass: " + ", ".join(f"{name} {value:.2f}x" for name, value in summary["passes"].items())
-            + "; by threads: " + ", ".join(f"{n}: {value:.2f}x" for n, value in summary["threads"].items()) + ".",
+            "By pass: "
+            + ", ".join(f"{name} {value:.2f}x" for name, value in summary["passes"].items())
+            + "; by threads: "
+            + ", ".join(f"{n}: {value:.2f}x" for n, value in summary["threads"].items())
+            + ".",
             "",
             f"Below 1.0x ({len(summary['below_one'])} of {len(report['rows'])}): "
-            + ("; ".join(f"{label(row)} {row['ratios'][column]:.2f}" for row in summary["below_one"]) or "none") + ".",
+            + ("; ".join(f"{label(row)} {row['ratios'][column]:.2f}" for row in summary["below_one"]) or "none")
+            + ".",
             "",
         ]
     if report["scaling"]:
-        lines += [f"Two threads against one, cases above 50 MFLOP: geometric mean {geometric_mean(report['scaling']):.2f}x.", ""]
-    lines += ["| case | pass | threads | GFLOP/s | PyTorch | lowest - highest | channels_last | disturbed |", "|---|---|---|---|---|---|---|---|"]
+        lines += [
+            f"Two threads against one, cases above 50 MFLOP: geometric mean {geometric_mean(report['scaling']):.2f}x.",
+            "",
+        ]
+    lines += [
+        "| case | pass | threads | GFLOP/s | PyTorch | lowest - highest | channels_last | disturbed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for row in report["rows"]:
         low, high = row["spread"][0]
         last = f"{row['ratios'][1]:.2f}x" if len(row["ratios"]) > 1 else ""
         lines.append(
-            f"| {row['case']} | {row['pass']} | {row['threads']} | {row['gflop'] / row['seconds'][0]:.1f} | {row['ratios'][0]:.2f}x "
-            f"| {low:.2f} - {high:.2f} | {last} | {row['disturbed']} |"
+            f"| {row['case']} | {row['pass']} | {row['threads']} | {row['gflop'] / row['seconds'][0]:.1f} "
+            f"| {row['ratios'][0]:.2f}x | {low:.2f} - {high:.2f} | {last} | {row['disturbed']} |"
         )
     return lines
 
@@ -271,7 +296,11 @@ def draw(report, path):
         axes.scatter(
             [row["ratios"][0] for row in rows],
             [families.index(row["family"]) + 0.22 * (offset - 1) for row in rows],
-            s=14, alpha=0.7, color=colour, label=name, linewidths=0,
+            s=14,
+            alpha=0.7,
+            color=colour,
+            label=name,
+            linewidths=0,
         )
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
@@ -293,7 +322,9 @@ def main():
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=PASSES)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--min-seconds", type=float, default=0.01, help="length of one sample")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only cases with TEXT in their label; writes no files")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only cases with TEXT in their label; writes no files"
+    )
     parser.add_argument("--no-channels-last", action="store_true", help="leave out the second column; writes no files")
     options = parser.parse_args()
     with machine_lock():

@@ -166,12 +166,12 @@ ERRORS = [
     (
         lambda f: f.dropout(X, rng="seed"),
         TypeError,
-        "dropout: rng must be a numpy.random.Generator, an int seed or None; got str",
+        "dropout: rng must be a numpy.random.Generator, an integer seed or None; got 'seed' (str)",
     ),
     (
         lambda f: f.dropout(X, rng=-1),
         ValueError,
-        "dropout: rng as a seed must be at least 0, got -1",
+        "dropout: rng must be at least 0 as a seed, got -1",
     ),
     (
         lambda f: f.dropout(X, training=1),

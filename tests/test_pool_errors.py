@@ -102,7 +102,7 @@ VALUE_ERRORS = [
     ),
     (
         lambda: functional.avg_pool2d_backward(Y, (2, 3, 8, -6), 2),
-        "avg_pool2d_backward: input_shape must be at least 0, got -6",
+        "avg_pool2d_backward: every entry of input_shape must be at least 0, got -6",
     ),
     (
         lambda: functional.avg_pool2d_backward(Y, (2, 3, 8, 8), 2),
@@ -197,7 +197,7 @@ VALUE_ERRORS = [
     ),
     (
         lambda: functional.locally_connected2d_backward(GRADS, X, WEIGHT, bias=False, out=(None, None, ones(6, 5, 4))),
-        "locally_connected2d_backward: out has an array for grad_bias, which was not asked for; pass None there",
+        "locally_connected2d_backward: out has an array for grad_bias, which is not computed; pass None there",
     ),
 ]
 

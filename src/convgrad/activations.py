@@ -3,21 +3,36 @@
 The position of a name in `NAMES` is its code in the C sources; the two must agree.
 """
 
+from __future__ import annotations
+
 import math
 import numbers
 
-NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu")
+from .typing import Activation, ActivationName
 
-CODES = {name: code for code, name in enumerate(NAMES)}
+NAMES: tuple[ActivationName, ...] = (
+    "identity",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "softplus",
+    "silu",
+    "gelu",
+)
+
+CODES: dict[str, int] = {name: code for code, name in enumerate(NAMES)}
 
 # The slope of leaky_relu for x < 0 and the alpha of elu; every other activation has no parameter.
-DEFAULT_PARAMETERS = {"leaky_relu": 0.01, "elu": 1.0}
+DEFAULT_PARAMETERS: dict[str, float] = {"leaky_relu": 0.01, "elu": 1.0}
 
 _WITHOUT_ACTIVATION = (0, 0.0)
 _RESOLVED = {name: (code, DEFAULT_PARAMETERS.get(name, 0.0)) for name, code in CODES.items()}
 
 
-def resolve(function, activation):
+def resolve(function: str, activation: Activation | None) -> tuple[int, float]:
     """Return (code, parameter) of `activation`.
 
     Parameters
@@ -50,8 +65,10 @@ def resolve(function, activation):
     return CODES[name], finite_parameter(function, f"parameter of {name!r}", parameter)
 
 
-def finite_parameter(function, name, value):
+def finite_parameter(function: str, name: str, value: float) -> float:
     """Return `value` as a finite float; TypeError or ValueError otherwise."""
+    if type(value) is float and -math.inf < value < math.inf:
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{function}: {name} must be a real number, got {value!r} ({type(value).__name__})")
     try:
@@ -63,5 +80,5 @@ def finite_parameter(function, name, value):
     return result
 
 
-def _listed():
+def _listed() -> str:
     return ", ".join(map(repr, NAMES))

@@ -4,10 +4,18 @@ The format holds a JSON header and raw little-endian arrays: nothing in it is ex
 it (https://github.com/huggingface/safetensors). Names and layouts are PyTorch's.
 """
 
+from __future__ import annotations
+
 import os
 import secrets
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .typing import AnyArray
+
+if TYPE_CHECKING:
+    from .layers import Layer
 
 __all__ = ["load", "save"]
 
@@ -20,7 +28,9 @@ _DTYPES = [
 ]
 
 
-def save(model, path, *, metadata=None):
+def save(
+    model: Layer | dict[str, AnyArray], path: str | os.PathLike[str], *, metadata: dict[str, str] | None = None
+) -> None:
     """Write the model's parameters to a safetensors file.
 
     The file is written beside its place, flushed to disk and then renamed, so that an interrupted save leaves the old
@@ -58,7 +68,7 @@ def save(model, path, *, metadata=None):
     _write_aside(path, to_bytes(arrays, metadata=metadata))
 
 
-def load(path, model=None):
+def load(path: str | os.PathLike[str], model: Layer | None = None) -> dict[str, AnyArray]:
     """Read a safetensors file, and put it into `model` where one is given.
 
     Parameters
@@ -93,7 +103,7 @@ def load(path, model=None):
     return state
 
 
-def _safetensors(function):
+def _safetensors(function: str) -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
@@ -103,13 +113,13 @@ def _safetensors(function):
     return safetensors.numpy
 
 
-def _safetensors_error():
+def _safetensors_error() -> type[Exception]:
     import safetensors
 
     return safetensors.SafetensorError
 
 
-def _write_aside(path, content):
+def _write_aside(path: str, content: bytes) -> None:
     folder, name = os.path.split(path)
     aside = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)

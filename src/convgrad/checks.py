@@ -4,17 +4,24 @@ Each check either returns what the caller needs or raises. Messages follow one f
 what would work. Shapes and option values raise ValueError; types and dtypes raise TypeError.
 """
 
+from __future__ import annotations
+
 import operator
+from collections.abc import Collection
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ._native.memory import empty
+from .typing import AnyArray, FloatArray, Int, Pair, Rng
+
+Name = TypeVar("Name", bound=str)
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 
 
-def float_array(function, name, value):
+def float_array(function: str, name: str, value: Any) -> Any:
     """Return `value` as an aligned plain ndarray of float32 or float64; TypeError for everything else.
 
     Strides, read-only flags and subclasses are accepted; only unaligned data is copied.
@@ -42,15 +49,15 @@ def float_array(function, name, value):
     return value
 
 
-def float_arrays(function, **arrays):
-    """Check several arrays with `float_array` and that their dtypes agree; None passes through.
+def float_arrays(function: str, optional: Collection[str] = (), /, **arrays: FloatArray | None) -> list[Any]:
+    """Check several arrays with `float_array` and that their dtypes agree; those named in `optional` may be None.
 
     Returns the arrays as a list in the order given.
     """
     checked = []
     first_name = first_dtype = None
     for name, value in arrays.items():
-        if value is not None:
+        if value is not None or name not in optional:
             value = float_array(function, name, value)
             if first_dtype is None:
                 first_name, first_dtype = name, value.dtype
@@ -63,7 +70,7 @@ def float_arrays(function, **arrays):
     return checked
 
 
-def integer(function, name, value, minimum):
+def integer(function: str, name: str, value: Int, minimum: int) -> int:
     """Return `value` as an int that is at least `minimum`."""
     if type(value) is not int:
         if isinstance(value, (bool, np.bool_)):
@@ -77,7 +84,7 @@ def integer(function, name, value, minimum):
     return value
 
 
-def pair(function, name, value, minimum):
+def pair(function: str, name: str, value: Pair, minimum: int) -> tuple[int, int]:
     """Return an int or a pair of ints as a tuple (for rows, for columns), each at least `minimum`."""
     if type(value) is int:
         if value >= minimum:
@@ -90,7 +97,7 @@ def pair(function, name, value, minimum):
     return (value, value)
 
 
-def choice(function, name, value, allowed):
+def choice(function: str, name: str, value: Name, allowed: Collection[str]) -> Name:
     """Return `value` if it is one of the strings `allowed`."""
     if isinstance(value, str):
         if value in allowed:
@@ -101,7 +108,29 @@ def choice(function, name, value, allowed):
     )
 
 
-def output(function, out, shape, dtype, *inputs, name="out"):
+def generator(function: str, name: str, rng: Rng) -> np.random.Generator:
+    """Return a numpy.random.Generator from a Generator (itself), an int seed >= 0, or None (fresh entropy)."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is not None:
+        if isinstance(rng, (bool, np.bool_)) or not isinstance(rng, (int, np.integer)):
+            raise TypeError(
+                f"{function}: {name} must be a numpy.random.Generator, an integer seed or None; got {rng!r} "
+                f"({type(rng).__name__})"
+            )
+        if rng < 0:
+            raise ValueError(f"{function}: {name} must be at least 0 as a seed, got {rng}")
+    return np.random.default_rng(rng)
+
+
+def output(
+    function: str,
+    out: AnyArray | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *inputs: AnyArray | None,
+    name: str = "out",
+) -> AnyArray:
     """Return an array of `shape` and `dtype` that a kernel may write: a fresh one, `out`, or a stand-in for `out`.
 
     A kernel needs C order and no overlap with `inputs`; where `out` has not, the kernel writes a stand-in and `deliver`
@@ -114,7 +143,9 @@ def output(function, out, shape, dtype, *inputs, name="out"):
     if out.dtype != dtype:
         raise TypeError(f"{function}: {name} is {out.dtype} but the result is {dtype}; pass {name} as {dtype}")
     if out.shape != shape:
-        raise ValueError(f"{function}: {name} has shape {out.shape} but the result has {shape}; pass {name} of that shape")
+        raise ValueError(
+            f"{function}: {name} has shape {out.shape} but the result has {shape}; pass {name} of that shape"
+        )
     if not out.flags.writeable:
         raise ValueError(f"{function}: {name} is read-only; pass a writeable array of shape {shape}")
     if not (out.flags.c_contiguous and out.flags.aligned):
@@ -125,60 +156,10 @@ def output(function, out, shape, dtype, *inputs, name="out"):
     return out if type(out) is np.ndarray else out.view(np.ndarray)
 
 
-def deliver(result, out):
+def deliver(result: AnyArray, out: AnyArray | None) -> AnyArray:
     """Return `out` holding `result`, or `result` itself where no `out` was given."""
     if out is None or out is result:
         return result
     if not np.may_share_memory(out, result):
         out[...] = result
     return out
-
-
-def outputs(function, out, names, shapes, dtypes, *inputs, in_place=(), primary=False):
-    """Several outputs at once: (targets, outs), for kernels and for `deliver_all`.
-
-    `out` is None or a tuple with one array or None for each of `names`; with `primary`, an array alone stands for the
-    first. Entries whose shape is None are results that do not exist. The first result alone may overwrite `in_place`;
-    no result may share memory with another.
-    """
-    if out is None:
-        outs = (None,) * len(names)
-    elif primary and isinstance(out, np.ndarray):
-        outs = (out, *(None,) * (len(names) - 1))
-    elif isinstance(out, (tuple, list)) and len(out) == len(names):
-        outs = tuple(out)
-    else:
-        got = f"{len(out)} entries" if isinstance(out, (tuple, list)) else type(out).__name__
-        alone = f"an array for {names[0]} or " if primary else ""
-        raise TypeError(
-            f"{function}: out must be {alone}a tuple ({', '.join(names)}) with None where no array is given, got {got}"
-        )
-    if not isinstance(dtypes, tuple):
-        dtypes = (dtypes,) * len(names)
-    targets = []
-    for position, (name, entry, shape, dtype) in enumerate(zip(names, outs, shapes, dtypes, strict=True)):
-        if shape is None:
-            if entry is not None:
-                raise ValueError(f"{function}: out has an array for {name}, which is not computed; pass None there")
-            targets.append(None)
-            continue
-        taken = [*inputs, *(target for target in targets if target is not None)]
-        taken += [array for array in in_place if position or entry is None or not same_memory(entry, array)]
-        label = "out" if primary and entry is out else f"out's {name}"
-        targets.append(output(function, entry, shape, dtype, *taken, name=label))
-    return targets, outs
-
-
-def deliver_all(targets, outs):
-    """`deliver` for several results, once no kernel reads an input any more; a tuple."""
-    return tuple([None if target is None else deliver(target, out) for target, out in zip(targets, outs, strict=True)])
-
-
-def same_memory(out, array):
-    """True where the elements of both lie at the same addresses, in the same order."""
-    return out is array or (
-        isinstance(out, np.ndarray)
-        and out.shape == array.shape
-        and out.strides == array.strides
-        and out.__array_interface__["data"][0] == array.__array_interface__["data"][0]
-    )

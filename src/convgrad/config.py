@@ -1,7 +1,10 @@
 """What this build is and what is in force."""
 
+from __future__ import annotations
+
 import platform
 import sys
+from typing import TextIO
 
 import numpy as np
 
@@ -11,7 +14,7 @@ from .precision import get_precision
 from .threads import get_num_threads
 
 
-def config():
+def config() -> dict[str, str | int]:
     """Return the facts that `show_config` prints, as a dict of str to str or int."""
     from . import __version__
 
@@ -30,7 +33,7 @@ def config():
     }
 
 
-def show_config(file=None):
+def show_config(file: TextIO | None = None) -> None:
     """Print version, instruction set, threads and whatever else decides how fast and how exactly this process computes.
 
     Parameters

@@ -18,21 +18,21 @@ views with one row; nothing is copied. `options` are those of the builder in `sh
 import numpy as np
 
 from .activations import resolve
-from .checks import choice, deliver, float_array, float_arrays, integer, output
+from .call_checks import check_grad_output, check_vectors, clear, deliver_all, outputs, sizes, wanted_shapes
+from .checks import choice, deliver, float_array, float_arrays, output
 from .shapes import conv_shape, conv_shape_for_kernel, conv_transpose_shape, convolve_shape, grad_layout
 
-_RESULTS = ("grad_input", "grad_weight", "grad_bias")
+_BIAS = ("bias",)
+_GRADIENTS = ("grad_input", "grad_weight", "grad_bias")
 _MODES = ("full", "same", "valid")
 
 
 def forward(kernels, function, dims, x, weight, bias, options, activation, out):
     """Convolution of x by weight, plus bias, through the activation."""
-    if x is None or weight is None:
-        _refuse_none(function, x=x, weight=weight)
-    x, weight, bias = float_arrays(function, x=x, weight=weight, bias=bias)
+    x, weight, bias = float_arrays(function, _BIAS, x=x, weight=weight, bias=bias)
     shape = conv_shape(function, "x", dims, x.shape, weight.shape, *options)
-    if bias is not None and bias.shape != (shape.out_channels,):
-        _refuse_bias(function, bias, shape.out_channels)
+    if bias is not None:
+        check_vectors(function, shape.out_channels, "output channel", bias=bias)
     code, parameter = resolve(function, activation)
     target = view = output(function, out, shape.output_shape, x.dtype, x, weight, bias)
     if dims == 1:
@@ -43,13 +43,10 @@ def forward(kernels, function, dims, x, weight, bias, options, activation, out):
 
 def grad_input(kernels, function, dims, grad_output, weight, input_shape, options, out):
     """Gradient of `forward` by x."""
-    if grad_output is None or weight is None:
-        _refuse_none(function, grad_output=grad_output, weight=weight)
     grad_output, weight = float_arrays(function, grad_output=grad_output, weight=weight)
-    input_shape = _sizes(function, input_shape)
+    input_shape = sizes(function, "input_shape", input_shape)
     shape = conv_shape(function, "input_shape", dims, input_shape, weight.shape, *options)
-    if grad_output.shape != shape.output_shape:
-        _refuse_grad_output(function, grad_output, shape.output_shape, input_shape=input_shape, weight=weight.shape)
+    check_grad_output(function, grad_output, shape.output_shape, input_shape=input_shape, weight=weight.shape)
     target = view = output(function, out, shape.input_shape, weight.dtype, grad_output, weight)
     if dims == 1:
         grad_output, weight, view = _planes(shape, grad_output), weight[:, :, None], _planes(shape, target)
@@ -59,12 +56,9 @@ def grad_input(kernels, function, dims, grad_output, weight, input_shape, option
 
 def grad_weight(kernels, function, dims, grad_output, x, kernel_size, options, out):
     """Gradient of `forward` by weight."""
-    if grad_output is None or x is None:
-        _refuse_none(function, grad_output=grad_output, x=x)
     grad_output, x = float_arrays(function, grad_output=grad_output, x=x)
     shape = conv_shape_for_kernel(function, dims, x.shape, grad_output.shape, kernel_size, *options)
-    if grad_output.shape != shape.output_shape:
-        _refuse_grad_output(function, grad_output, shape.output_shape, x=x.shape, kernel_size=shape.weight_shape[2:])
+    check_grad_output(function, grad_output, shape.output_shape, x=x.shape, kernel_size=shape.weight_shape[2:])
     target = view = output(function, out, shape.weight_shape, x.dtype, grad_output, x)
     if not shape.batch:
         target.fill(0)
@@ -90,13 +84,17 @@ def grad_bias(kernels, function, dims, grad_output, layout, out):
 
 def backward(kernels, function, dims, grad_output, x, weight, options, input_grad, weight_grad, bias, out):
     """The gradients of `forward` that are wanted, as (grad_input, grad_weight, grad_bias) with None for the others."""
-    grad_output, x, weight = _three_arrays(function, grad_output, x, weight)
+    grad_output, x, weight = float_arrays(function, grad_output=grad_output, x=x, weight=weight)
     shape = conv_shape(function, "x", dims, x.shape, weight.shape, *options)
-    if grad_output.shape != shape.output_shape:
-        _refuse_grad_output(function, grad_output, shape.output_shape, x=x.shape, weight=weight.shape)
-    wanted = _flags(function, input_grad=input_grad, weight_grad=weight_grad, bias=bias)
-    result_shapes = (shape.input_shape, shape.weight_shape, (shape.out_channels,))
-    targets, outs = _outputs(function, _RESULTS, out, wanted, result_shapes, (grad_output, x, weight))
+    check_grad_output(function, grad_output, shape.output_shape, x=x.shape, weight=weight.shape)
+    wanted = wanted_shapes(
+        function,
+        (shape.input_shape, shape.weight_shape, (shape.out_channels,)),
+        input_grad=input_grad,
+        weight_grad=weight_grad,
+        bias=bias,
+    )
+    targets, outs = outputs(function, out, _GRADIENTS, wanted, x.dtype, grad_output, x, weight)
     if dims == 1:
         grad_output, x, weight = _planes(shape, grad_output), _planes(shape, x), weight[:, :, None]
     input_view, weight_view, bias_target = _views(shape, dims, targets)
@@ -106,17 +104,15 @@ def backward(kernels, function, dims, grad_output, x, weight, options, input_gra
         kernels.grad_weight(shape, grad_output, x, weight_view)
     if bias_target is not None:
         kernels.grad_bias(grad_output, shape.layout, bias_target)
-    return _deliver_all(targets, outs)
+    return deliver_all(targets, outs)
 
 
 def transpose_forward(kernels, function, dims, x, weight, bias, options, activation, out):
     """Transposed convolution: the grad_input of a convolution, plus bias, through the activation."""
-    if x is None or weight is None:
-        _refuse_none(function, x=x, weight=weight)
-    x, weight, bias = float_arrays(function, x=x, weight=weight, bias=bias)
+    x, weight, bias = float_arrays(function, _BIAS, x=x, weight=weight, bias=bias)
     shape = conv_transpose_shape(function, dims, x.shape, weight.shape, *options)
-    if bias is not None and bias.shape != (shape.in_channels,):
-        _refuse_bias(function, bias, shape.in_channels)
+    if bias is not None:
+        check_vectors(function, shape.in_channels, "output channel", bias=bias)
     code, parameter = resolve(function, activation)
     target = view = output(function, out, shape.input_shape, x.dtype, x, weight, bias)
     if dims == 1:
@@ -127,13 +123,17 @@ def transpose_forward(kernels, function, dims, x, weight, bias, options, activat
 
 def transpose_backward(kernels, function, dims, grad_output, x, weight, options, input_grad, weight_grad, bias, out):
     """The gradients of `transpose_forward` (no activation) that are wanted, None for the others."""
-    grad_output, x, weight = _three_arrays(function, grad_output, x, weight)
+    grad_output, x, weight = float_arrays(function, grad_output=grad_output, x=x, weight=weight)
     shape = conv_transpose_shape(function, dims, x.shape, weight.shape, *options)
-    if grad_output.shape != shape.input_shape:
-        _refuse_grad_output(function, grad_output, shape.input_shape, x=x.shape, weight=weight.shape)
-    wanted = _flags(function, input_grad=input_grad, weight_grad=weight_grad, bias=bias)
-    result_shapes = (shape.output_shape, shape.weight_shape, (shape.in_channels,))
-    targets, outs = _outputs(function, _RESULTS, out, wanted, result_shapes, (grad_output, x, weight))
+    check_grad_output(function, grad_output, shape.input_shape, x=x.shape, weight=weight.shape)
+    wanted = wanted_shapes(
+        function,
+        (shape.output_shape, shape.weight_shape, (shape.in_channels,)),
+        input_grad=input_grad,
+        weight_grad=weight_grad,
+        bias=bias,
+    )
+    targets, outs = outputs(function, out, _GRADIENTS, wanted, x.dtype, grad_output, x, weight)
     if dims == 1:
         grad_output, x, weight = _planes(shape, grad_output), _planes(shape, x), weight[:, :, None]
     input_view, weight_view, bias_target = _views(shape, dims, targets)
@@ -144,13 +144,11 @@ def transpose_backward(kernels, function, dims, grad_output, x, weight, options,
         kernels.grad_weight(shape, x, grad_output, weight_view)
     if bias_target is not None:
         kernels.grad_bias(grad_output, shape.layout, bias_target)
-    return _deliver_all(targets, outs)
+    return deliver_all(targets, outs)
 
 
 def convolve(kernels, function, flipped, x, kernel, mode, out):
     """Convolution (`flipped`) or correlation of the last two axes of x with one kernel."""
-    if x is None or kernel is None:
-        _refuse_none(function, x=x, kernel=kernel)
     x, kernel = float_arrays(function, x=x, kernel=kernel)
     shape = convolve_shape(function, x.shape, kernel.shape, choice(function, "mode", mode, _MODES), flipped)
     target = output(function, out, (*x.shape[:-2], shape.out_height, shape.out_width), x.dtype, x, kernel)
@@ -161,15 +159,12 @@ def convolve(kernels, function, flipped, x, kernel, mode, out):
 
 def convolve_backward(kernels, function, flipped, grad_output, x, kernel, mode, out):
     """Gradients of `convolve`: (grad_x, grad_kernel)."""
-    if grad_output is None or x is None or kernel is None:
-        _refuse_none(function, grad_output=grad_output, x=x, kernel=kernel)
     grad_output, x, kernel = float_arrays(function, grad_output=grad_output, x=x, kernel=kernel)
     shape = convolve_shape(function, x.shape, kernel.shape, choice(function, "mode", mode, _MODES), flipped)
     expected = (*x.shape[:-2], shape.out_height, shape.out_width)
-    if grad_output.shape != expected:
-        _refuse_grad_output(function, grad_output, expected, x=x.shape, kernel=kernel.shape)
+    check_grad_output(function, grad_output, expected, x=x.shape, kernel=kernel.shape)
     names = ("grad_x", "grad_kernel")
-    targets, outs = _outputs(function, names, out, (True, True), (x.shape, kernel.shape), (grad_output, x, kernel))
+    targets, outs = outputs(function, out, names, (x.shape, kernel.shape), x.dtype, grad_output, x, kernel)
     grad_output = grad_output.reshape(shape.output_shape)
     weight = _kernel_as_weight(kernel, flipped)
     kernels.grad_input(shape, grad_output, weight, None, 0, 0.0, targets[0].reshape(shape.input_shape))
@@ -182,7 +177,7 @@ def convolve_backward(kernels, function, flipped, grad_output, x, kernel, mode, 
     kernels.grad_weight(shape, grad_output, x.reshape(shape.input_shape), weight_target)
     if flipped:
         targets[1][...] = weight_target[0, 0, ::-1, ::-1]
-    return _deliver_all(targets, outs)
+    return deliver_all(targets, outs)
 
 
 def _planes(shape, array):
@@ -193,9 +188,7 @@ def _planes(shape, array):
 def _views(shape, dims, targets):
     """The three targets of a backward call as kernels take them; those of an empty batch are zeroed."""
     if not shape.batch:
-        for target in targets:
-            if target is not None:
-                target.fill(0)
+        clear(targets)
     if dims == 2:
         return targets
     input_target, weight_target, bias_target = targets
@@ -208,71 +201,3 @@ def _views(shape, dims, targets):
 
 def _kernel_as_weight(kernel, flipped):
     return kernel[None, None, ::-1, ::-1] if flipped else kernel[None, None]
-
-
-def _sizes(function, input_shape):
-    if type(input_shape) is not tuple and not isinstance(input_shape, (tuple, list)):
-        raise TypeError(
-            f"{function}: input_shape must be a tuple of integers such as x.shape, got {type(input_shape).__name__}"
-        )
-    return tuple([integer(function, "every entry of input_shape", size, 0) for size in input_shape])
-
-
-def _flags(function, **flags):
-    for name, value in flags.items():
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{function}: {name} must be True or False, got {type(value).__name__}")
-    return tuple(flags.values())
-
-
-def _three_arrays(function, grad_output, x, weight):
-    if grad_output is None or x is None or weight is None:
-        _refuse_none(function, grad_output=grad_output, x=x, weight=weight)
-    return float_arrays(function, grad_output=grad_output, x=x, weight=weight)
-
-
-def _outputs(function, names, out, wanted, result_shapes, inputs):
-    """Return (targets, outs), one entry per result, None where not wanted (targets) or not given (outs)."""
-    if out is None:
-        outs = (None,) * len(names)
-    elif isinstance(out, (tuple, list)) and len(out) == len(names):
-        outs = out
-    else:
-        got = f"{len(out)} entries" if isinstance(out, (tuple, list)) else type(out).__name__
-        raise TypeError(
-            f"{function}: out must be a tuple ({', '.join(names)}) with None where no array is given, got {got}"
-        )
-    targets = []
-    for name, entry, want, result_shape in zip(names, outs, wanted, result_shapes, strict=True):
-        if want:
-            targets.append(output(function, entry, result_shape, inputs[0].dtype, *inputs, name=f"out's {name}"))
-        elif entry is None:
-            targets.append(None)
-        else:
-            raise ValueError(f"{function}: out has an array for {name}, which was not asked for; pass None there")
-    return targets, outs
-
-
-def _deliver_all(targets, outs):
-    """Deliver only now, when no kernel reads an input any more: an `out` may overlap one."""
-    return tuple([None if target is None else deliver(target, out) for target, out in zip(targets, outs, strict=True)])
-
-
-def _refuse_none(function, **arrays):
-    for name, value in arrays.items():
-        float_array(function, name, value)
-
-
-def _refuse_bias(function, bias, channels):
-    raise ValueError(
-        f"{function}: bias must have shape ({channels},), one entry per output channel; got shape {bias.shape}"
-    )
-
-
-def _refuse_grad_output(function, grad_output, expected, **given):
-    original = function.split("_grad_")[0].removesuffix("_backward")
-    listed = ", ".join(f"{name} {value}" for name, value in given.items())
-    raise ValueError(
-        f"{function}: grad_output has shape {grad_output.shape} but {original} returns {expected} for {listed} and "
-        "these options; pass a gradient of that shape"
-    )

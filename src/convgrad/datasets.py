@@ -4,15 +4,22 @@ An IDX file (LeCun, Cortes, Burges 1998, http://yann.lecun.com/exdb/mnist) is, b
 one byte of type code, one byte with the number of axes, one unsigned 32-bit length per axis, the cells in C order.
 """
 
+from __future__ import annotations
+
 import gzip
 import importlib.resources
 import math
 import os
 import zlib
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from .initializers import generator
+from .checks import generator
+from .typing import Array, Rng
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["load_digits", "load_idx", "stratified_split"]
 
@@ -22,7 +29,7 @@ _IDX_MAX_AXES = 32  # what every supported NumPy can hold
 _CHUNK_BYTES = 1 << 20
 
 
-def load_digits():
+def load_digits() -> tuple[Array[np.float32], Array[np.int64]]:
     """The 1,797 handwritten digits of UCI's optical recognition test set, shipped with the package.
 
     Returns
@@ -39,7 +46,7 @@ def load_digits():
     return images[:, None].astype(np.float32) / np.float32(16), labels.astype(np.int64)
 
 
-def load_idx(path):
+def load_idx(path: str | os.PathLike[str]) -> Array[np.number[Any]]:
     """Read an array from an IDX file (the format of MNIST), gzipped or not.
 
     Cells are read in bounded pieces, so that a header that claims more than the file holds costs no memory, and a
@@ -73,7 +80,7 @@ def load_idx(path):
             raise ValueError(f"load_idx: {name!r} has a damaged or truncated gzip stream ({error})") from error
 
 
-def _read_idx(stream, name):
+def _read_idx(stream: BinaryIO | gzip.GzipFile, name: str) -> Array[np.number[Any]]:
     magic = _read_at_most(stream, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ValueError(
@@ -109,7 +116,7 @@ def _read_idx(stream, name):
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_at_most(stream, n_bytes):
+def _read_at_most(stream: BinaryIO | gzip.GzipFile, n_bytes: int) -> bytearray:
     """Read `n_bytes`, or fewer where the stream ends, in pieces: memory grows with what is there, not with a claim."""
     data = bytearray()
     while len(data) < n_bytes:
@@ -120,7 +127,9 @@ def _read_at_most(stream, n_bytes):
     return data
 
 
-def stratified_split(labels, fraction=0.2, seed=None):
+def stratified_split(
+    labels: ArrayLike, fraction: float = 0.2, seed: Rng = None
+) -> tuple[Array[np.int64], Array[np.int64]]:
     """Split indices in two so that every class keeps its share on both sides.
 
     Parameters
@@ -146,7 +155,7 @@ def stratified_split(labels, fraction=0.2, seed=None):
     if not 0 < fraction < 1:
         raise ValueError(f"stratified_split: fraction must be between 0 and 1, both excluded; got {fraction!r}")
     rng = generator("stratified_split", "seed", seed)
-    sides = ([], [])
+    sides: tuple[list[Array[np.int64]], list[Array[np.int64]]] = ([], [])
     for value in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == value))
         n_held_out = round(fraction * len(members))

@@ -16,7 +16,8 @@ import numpy as np
 
 from ._native.memory import empty
 from .activations import CODES, NAMES, finite_parameter, resolve
-from .checks import choice, deliver, deliver_all, float_array, float_arrays, output, outputs, same_memory
+from .call_checks import check_same_shape, contiguous, deliver_all, flag, outputs, same_memory
+from .checks import choice, deliver, float_array, float_arrays, generator, output
 
 # Constants of SELU, which alpha dropout shares: Klambauer et al. (2017), arXiv 1706.02515.
 SELU_LAMBDA = 1.0507009873554805
@@ -33,10 +34,6 @@ def value(kernels, function, code, parameter, x, out):
     x = float_array(function, "x", x)
     if not x.flags.c_contiguous:
         x = x.copy()
-    if out is None:
-        target = empty(x.shape, x.dtype)
-        kernels.activation(code, parameter, x, target)
-        return target
     target = in_place_output(function, out, x)
     kernels.activation(code, parameter, x, target)
     return deliver(target, out)
@@ -67,20 +64,6 @@ def backward_bias(kernels, function, name, grad_output, x, layout, out):
     )
     kernels.activation_backward_bias(code, parameter, grad_output, x, sizes, target, bias)
     return deliver_all((target, bias), outs)
-
-
-def leak(function, slope):
-    """The slope of leaky_relu as a float."""
-    return (
-        slope if type(slope) is float and -math.inf < slope < math.inf else finite_parameter(function, "slope", slope)
-    )
-
-
-def scale(function, alpha):
-    """The alpha of elu as a float."""
-    return (
-        alpha if type(alpha) is float and -math.inf < alpha < math.inf else finite_parameter(function, "alpha", alpha)
-    )
 
 
 def not_negative(function, name, parameter):
@@ -116,19 +99,9 @@ def in_place_output(function, out, *inputs):
 def _operands(function, code, grad_output, x):
     """grad_output and x checked against each other, C-contiguous."""
     name = "input" if code in _FROM_INPUT else "output"
-    grad_output = float_array(function, "grad_output", grad_output)
-    x = float_array(function, name, x)
-    if grad_output.dtype != x.dtype:
-        float_arrays(function, **{"grad_output": grad_output, name: x})
-    if grad_output.shape != x.shape:
-        raise ValueError(
-            f"{function}: grad_output has shape {grad_output.shape} and {name} has {x.shape}; pass both of one shape"
-        )
-    if not grad_output.flags.c_contiguous:
-        grad_output = grad_output.copy()
-    if not x.flags.c_contiguous:
-        x = x.copy()
-    return grad_output, x
+    grad_output, x = float_arrays(function, grad_output=grad_output, **{name: x})
+    check_same_shape(function, grad_output=grad_output, **{name: x})
+    return contiguous(grad_output), contiguous(x)
 
 
 # ---------------------------------------------------------------- dropout
@@ -156,11 +129,9 @@ def drop(kernels, function, constants, x, p, training, rng, out):
     """(y, mask)."""
     x = float_array(function, "x", x)
     p = probability(function, p)
-    if not isinstance(training, (bool, np.bool_)):
-        raise TypeError(f"{function}: training must be True or False, got {type(training).__name__}")
-    rng = random_generator(function, rng) if training and p > 0 else None
-    if not x.flags.c_contiguous:
-        x = x.copy()
+    training = flag(function, "training", training)
+    rng = generator(function, "rng", rng) if training and p > 0 else None
+    x = contiguous(x)
     (y, mask), outs = outputs(
         function, out, ("y", "mask"), (x.shape, x.shape), (x.dtype, _BOOL), in_place=(x,), primary=True
     )
@@ -168,7 +139,7 @@ def drop(kernels, function, constants, x, p, training, rng, out):
         mask[...] = True
     else:
         np.greater_equal(rng.random(x.shape, np.float32), p, out=mask)
-    kernels.dropout(x, mask.view(np.uint8), *constants(p, bool(training)), y)
+    kernels.dropout(x, mask.view(np.uint8), *constants(p, training), y)
     return deliver_all((y, mask), outs)
 
 
@@ -181,11 +152,8 @@ def drop_backward(kernels, function, constants, grad_output, mask, p, out):
         raise TypeError(
             f"{function}: mask must be an array of bool or uint8, as the forward pass returns it; got {got}"
         )
-    if mask.shape != grad_output.shape:
-        raise ValueError(
-            f"{function}: grad_output has shape {grad_output.shape} and mask has {mask.shape}; pass both of one shape"
-        )
-    grad_output = grad_output if grad_output.flags.c_contiguous else grad_output.copy()
+    check_same_shape(function, grad_output=grad_output, mask=mask)
+    grad_output = contiguous(grad_output)
     mask = np.require(mask, requirements="C").view(np.ndarray).view(np.uint8)
     others = (mask,) if out is None or same_memory(out, grad_output) else (mask, grad_output)
     target = output(function, out, grad_output.shape, grad_output.dtype, *others)
@@ -199,14 +167,3 @@ def probability(function, p):
     if not 0 <= p <= 1:
         raise ValueError(f"{function}: p must be a probability, at least 0 and at most 1; got {p}")
     return p
-
-
-def random_generator(function, rng):
-    """A numpy.random.Generator from itself, a seed, or None for fresh entropy."""
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if rng is None or (isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0):
-        return np.random.default_rng(rng)
-    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
-        raise ValueError(f"{function}: rng as a seed must be at least 0, got {rng}")
-    raise TypeError(f"{function}: rng must be a numpy.random.Generator, an int seed or None; got {type(rng).__name__}")

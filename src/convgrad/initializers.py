@@ -17,9 +17,14 @@ variance is a^2 / 3. `rng` is a numpy.random.Generator, an int seed or None (fre
 float64 and rounded to `dtype`, so both dtypes start from the same numbers.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
+
+from .checks import generator
+from .typing import FloatArray, FloatDType, Rng, Shape
 
 __all__ = [
     "glorot_normal",
@@ -32,7 +37,9 @@ __all__ = [
 ]
 
 
-def he_normal(shape, *, rng=None, gain=math.sqrt(2), dtype=np.float32):
+def he_normal(
+    shape: Shape, *, rng: Rng = None, gain: float = math.sqrt(2), dtype: FloatDType = np.float32
+) -> FloatArray:
     """Normal with variance gain^2 / fan_in.
 
     Source: He, Zhang, Ren, Sun (2015), "Delving deep into rectifiers", arXiv 1502.01852, eq. 10.
@@ -40,7 +47,9 @@ def he_normal(shape, *, rng=None, gain=math.sqrt(2), dtype=np.float32):
     return _normal("he_normal", shape, gain * gain / fans("he_normal", shape)[0], rng, dtype)
 
 
-def he_uniform(shape, *, rng=None, gain=math.sqrt(2), dtype=np.float32):
+def he_uniform(
+    shape: Shape, *, rng: Rng = None, gain: float = math.sqrt(2), dtype: FloatDType = np.float32
+) -> FloatArray:
     """Uniform with variance gain^2 / fan_in.
 
     gain = sqrt(1 / 3) gives the bounds +-1 / sqrt(fan_in) from which PyTorch's layers start by default.
@@ -50,7 +59,7 @@ def he_uniform(shape, *, rng=None, gain=math.sqrt(2), dtype=np.float32):
     return _uniform("he_uniform", shape, gain * gain / fans("he_uniform", shape)[0], rng, dtype)
 
 
-def glorot_normal(shape, *, rng=None, dtype=np.float32):
+def glorot_normal(shape: Shape, *, rng: Rng = None, dtype: FloatDType = np.float32) -> FloatArray:
     """Normal with variance 2 / (fan_in + fan_out).
 
     Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep feedforward neural
@@ -59,7 +68,7 @@ def glorot_normal(shape, *, rng=None, dtype=np.float32):
     return _normal("glorot_normal", shape, 2 / sum(fans("glorot_normal", shape)), rng, dtype)
 
 
-def glorot_uniform(shape, *, rng=None, dtype=np.float32):
+def glorot_uniform(shape: Shape, *, rng: Rng = None, dtype: FloatDType = np.float32) -> FloatArray:
     """Uniform on +-sqrt(6 / (fan_in + fan_out)).
 
     Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep feedforward neural
@@ -68,7 +77,7 @@ def glorot_uniform(shape, *, rng=None, dtype=np.float32):
     return _uniform("glorot_uniform", shape, 2 / sum(fans("glorot_uniform", shape)), rng, dtype)
 
 
-def lecun_normal(shape, *, rng=None, dtype=np.float32):
+def lecun_normal(shape: Shape, *, rng: Rng = None, dtype: FloatDType = np.float32) -> FloatArray:
     """Normal with variance 1 / fan_in.
 
     Source: LeCun, Bottou, Orr, Müller (1998), "Efficient BackProp", section 4.6, eq. 16.
@@ -76,7 +85,7 @@ def lecun_normal(shape, *, rng=None, dtype=np.float32):
     return _normal("lecun_normal", shape, 1 / fans("lecun_normal", shape)[0], rng, dtype)
 
 
-def lecun_uniform(shape, *, rng=None, dtype=np.float32):
+def lecun_uniform(shape: Shape, *, rng: Rng = None, dtype: FloatDType = np.float32) -> FloatArray:
     """Uniform on +-sqrt(3 / fan_in).
 
     Source: LeCun, Bottou, Orr, Müller (1998), "Efficient BackProp", section 4.6, eq. 16.
@@ -84,12 +93,12 @@ def lecun_uniform(shape, *, rng=None, dtype=np.float32):
     return _uniform("lecun_uniform", shape, 1 / fans("lecun_uniform", shape)[0], rng, dtype)
 
 
-def zeros(shape, *, dtype=np.float32):
+def zeros(shape: Shape, *, dtype: FloatDType = np.float32) -> FloatArray:
     """All zeros: the usual start of a bias."""
     return np.zeros(shape, _float_dtype("zeros", dtype))
 
 
-def fans(function, shape):
+def fans(function: str, shape: Shape) -> tuple[int, int]:
     """Return (fan_in, fan_out) of a weight of `shape`; `function` names the caller in errors."""
     if not isinstance(shape, (tuple, list)) or len(shape) < 2 or any(length < 1 for length in shape):
         raise ValueError(f"{function}: shape must be (outputs, inputs, ...) with lengths of at least 1, got {shape!r}")
@@ -97,34 +106,19 @@ def fans(function, shape):
     return shape[1] * window, shape[0] * window
 
 
-def generator(function, name, rng):
-    """Return a numpy.random.Generator from a Generator (itself), an int seed >= 0, or None (fresh entropy)."""
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if rng is not None:
-        if isinstance(rng, (bool, np.bool_)) or not isinstance(rng, (int, np.integer)):
-            raise TypeError(
-                f"{function}: {name} must be a numpy.random.Generator, an integer seed or None; got {rng!r} "
-                f"({type(rng).__name__})"
-            )
-        if rng < 0:
-            raise ValueError(f"{function}: {name} must be at least 0 as a seed, got {rng}")
-    return np.random.default_rng(rng)
+def _float_dtype(function: str, dtype: FloatDType) -> np.dtype[np.float32 | np.float64]:
+    result = np.dtype(dtype)
+    if result not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"{function}: dtype must be float32 or float64, got {result}")
+    return result
 
 
-def _float_dtype(function, dtype):
-    dtype = np.dtype(dtype)
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"{function}: dtype must be float32 or float64, got {dtype}")
-    return dtype
+def _normal(function: str, shape: Shape, variance: float, rng: Rng, dtype: FloatDType) -> FloatArray:
+    source, float_dtype = generator(function, "rng", rng), _float_dtype(function, dtype)
+    return (source.standard_normal(shape) * math.sqrt(variance)).astype(float_dtype, copy=False)
 
 
-def _normal(function, shape, variance, rng, dtype):
-    rng, dtype = generator(function, "rng", rng), _float_dtype(function, dtype)
-    return (rng.standard_normal(shape) * math.sqrt(variance)).astype(dtype, copy=False)
-
-
-def _uniform(function, shape, variance, rng, dtype):
-    rng, dtype = generator(function, "rng", rng), _float_dtype(function, dtype)
+def _uniform(function: str, shape: Shape, variance: float, rng: Rng, dtype: FloatDType) -> FloatArray:
+    source, float_dtype = generator(function, "rng", rng), _float_dtype(function, dtype)
     bound = math.sqrt(3 * variance)
-    return rng.uniform(-bound, bound, shape).astype(dtype, copy=False)
+    return source.uniform(-bound, bound, shape).astype(float_dtype, copy=False)

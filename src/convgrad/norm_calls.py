@@ -17,7 +17,8 @@ import math
 import numpy as np
 
 from .activations import finite_parameter
-from .checks import deliver_all, float_array, float_arrays, outputs
+from .call_checks import check_same_shape, check_vectors, clear, contiguous, deliver_all, flag, outputs
+from .checks import float_arrays
 from .elementwise_calls import channel_sizes
 
 _BATCH_RESULTS = ("y", "saved_mean", "saved_inv_std", "new_running_mean", "new_running_var")
@@ -27,26 +28,14 @@ _GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 
 def batch_norm(kernels, function, x, weight, bias, running_mean, running_var, training, momentum, eps, layout, out):
     """(y, saved_mean, saved_inv_std, new_running_mean, new_running_var)."""
-    float_array(function, "x", x)
-    x, weight, bias, running_mean, running_var = map(
-        _contiguous,
-        float_arrays(function, x=x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var),
-    )
-    training = _flag(function, training)
+    given = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
+    x, weight, bias, running_mean, running_var = map(contiguous, float_arrays(function, tuple(given), x=x, **given))
+    training = flag(function, "training", training)
     momentum = _fraction(function, momentum)
     eps = _eps(function, eps)
     sizes = outer, channels, inner = channel_sizes(function, "x", x.shape, layout)
     by_channel = (channels,)
-    for name, array in (
-        ("weight", weight),
-        ("bias", bias),
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-    ):
-        if array is not None and array.shape != by_channel:
-            raise ValueError(
-                f"{function}: {name} must have shape {by_channel}, one entry per channel; got shape {array.shape}"
-            )
+    check_vectors(function, channels, "channel", **given)
     if (running_mean is None) != (running_var is None):
         missing, given = ("running_mean", "running_var") if running_mean is None else ("running_var", "running_mean")
         raise ValueError(f"{function}: {given} is given but {missing} is None; pass both or neither")
@@ -87,14 +76,10 @@ def batch_norm_backward(kernels, function, grad_output, x, weight, saved_mean, s
     grad_output, x, weight, saved_mean, saved_inv_std = _operands(
         function, grad_output, x, weight, saved_mean, saved_inv_std
     )
-    training = _flag(function, training)
+    training = flag(function, "training", training)
     sizes = outer, channels, inner = channel_sizes(function, "x", x.shape, layout)
     by_channel = (channels,)
-    for name, array in (("weight", weight), ("saved_mean", saved_mean), ("saved_inv_std", saved_inv_std)):
-        if array is not None and array.shape != by_channel:
-            raise ValueError(
-                f"{function}: {name} must have shape {by_channel}, one entry per channel; got shape {array.shape}"
-            )
+    check_vectors(function, channels, "channel", weight=weight, saved_mean=saved_mean, saved_inv_std=saved_inv_std)
     targets, outs = outputs(
         function,
         out,
@@ -109,14 +94,13 @@ def batch_norm_backward(kernels, function, grad_output, x, weight, saved_mean, s
     if outer * channels * inner:
         kernels.batch_norm_backward(grad_output, x, weight, saved_mean, saved_inv_std, sizes, training, *targets)
     else:
-        _clear(targets)
+        clear(targets)
     return deliver_all(targets, outs)
 
 
 def layer_norm(kernels, function, x, weight, bias, eps, out):
     """(y, saved_mean, saved_inv_std)."""
-    float_array(function, "x", x)
-    x, weight, bias = map(_contiguous, float_arrays(function, x=x, weight=weight, bias=bias))
+    x, weight, bias = map(contiguous, float_arrays(function, ("weight", "bias"), x=x, weight=weight, bias=bias))
     eps = _eps(function, eps)
     if weight is not None and bias is not None and weight.shape != bias.shape:
         raise ValueError(
@@ -172,21 +156,15 @@ def layer_norm_backward(kernels, function, grad_output, x, weight, saved_mean, s
     if sizes[0]:
         kernels.layer_norm_backward(grad_output, x, weight, saved_mean, saved_inv_std, sizes, *targets)
     else:
-        _clear(targets)
+        clear(targets)
     return deliver_all(targets, outs)
 
 
 def _operands(function, grad_output, x, weight, saved_mean, saved_inv_std):
-    given = {"grad_output": grad_output, "x": x, "saved_mean": saved_mean, "saved_inv_std": saved_inv_std}
-    for name, array in given.items():
-        if array is None:
-            float_array(function, name, array)
-    grad_output, x, saved_mean, saved_inv_std, weight = map(_contiguous, float_arrays(function, **given, weight=weight))
-    if grad_output.shape != x.shape:
-        raise ValueError(
-            f"{function}: grad_output has shape {grad_output.shape} and x has {x.shape}; pass both of one shape"
-        )
-    return grad_output, x, weight, saved_mean, saved_inv_std
+    given = {"grad_output": grad_output, "x": x, "weight": weight, "saved_mean": saved_mean}
+    arrays = float_arrays(function, ("weight",), **given, saved_inv_std=saved_inv_std)
+    check_same_shape(function, grad_output=arrays[0], x=arrays[1])
+    return map(contiguous, arrays)
 
 
 def _row_sizes(function, shape, normalized):
@@ -197,20 +175,13 @@ def _row_sizes(function, shape, normalized):
     if not n_axes or shape[len(shape) - n_axes :] != normalized or n_axes > len(shape):
         raise ValueError(
             f"{function}: weight and bias must have the shape of the last axes of x, which are normalised together; "
-            f"got "
-            f"{normalized} for x {shape}"
+            f"got {normalized} for x {shape}"
         )
     columns = math.prod(normalized)
     if columns == 0:
         raise ValueError(f"{function}: the axes to normalise are empty, {normalized} of x {shape}")
     leading = shape[: len(shape) - n_axes]
     return leading, (math.prod(leading), columns)
-
-
-def _flag(function, training):
-    if not isinstance(training, (bool, np.bool_)):
-        raise TypeError(f"{function}: training must be True or False, got {type(training).__name__}")
-    return bool(training)
 
 
 def _fraction(function, momentum):
@@ -225,12 +196,3 @@ def _eps(function, eps):
     if eps < 0:
         raise ValueError(f"{function}: eps must be at least 0, got {eps}")
     return eps
-
-
-def _contiguous(array):
-    return array if array is None or array.flags.c_contiguous else array.copy()
-
-
-def _clear(targets):
-    for target in targets:
-        target[...] = 0

@@ -4,9 +4,16 @@ An optimizer is not tied to a model: `step(parameters)` takes the `Parameter` ob
 just filled, updates their `data` in place, and keeps what it must remember (momentum, moments) for each of them.
 """
 
+from __future__ import annotations
+
 import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .layers import Parameter
 
 __all__ = ["SGD", "Adam", "Optimizer"]
 
@@ -18,11 +25,11 @@ class Optimizer:
     `_update(parameter, state)`, which changes `parameter.data` in place.
     """
 
-    def __init__(self, learning_rate):
+    def __init__(self, learning_rate: float) -> None:
         self.learning_rate = _number(self, "learning_rate", learning_rate, 0, None)
-        self._states = weakref.WeakKeyDictionary()
+        self._states: weakref.WeakKeyDictionary[Parameter, Any] = weakref.WeakKeyDictionary()
 
-    def step(self, parameters):
+    def step(self, parameters: Iterable[Parameter]) -> None:
         """Update every parameter from its gradient.
 
         Parameters
@@ -46,10 +53,10 @@ class Optimizer:
                 state = self._states[parameter] = self._start(parameter)
             self._update(parameter, state)
 
-    def _start(self, parameter):
+    def _start(self, parameter: Parameter) -> Any:
         raise NotImplementedError
 
-    def _update(self, parameter, state):
+    def _update(self, parameter: Parameter, state: Any) -> None:
         raise NotImplementedError
 
 
@@ -68,20 +75,20 @@ class SGD(Optimizer):
     learning", in the form that PyTorch computes (the learning rate outside v).
     """
 
-    def __init__(self, learning_rate=0.01, *, momentum=0.0, nesterov=False):
+    def __init__(self, learning_rate: float = 0.01, *, momentum: float = 0.0, nesterov: bool = False) -> None:
         super().__init__(learning_rate)
         self.momentum = _number(self, "momentum", momentum, 0, 1)
         self.nesterov = bool(nesterov)
         if self.nesterov and self.momentum == 0:
             raise ValueError("SGD: nesterov=True needs momentum above 0, got momentum=0.0")
 
-    def _start(self, parameter):
+    def _start(self, parameter: Parameter) -> Any:
         velocity = np.zeros_like(parameter.data) if self.momentum else None
         return velocity, np.empty_like(parameter.data)
 
-    def _update(self, parameter, state):
+    def _update(self, parameter: Parameter, state: Any) -> None:
         velocity, scratch = state
-        step = parameter.grad
+        step: Any = parameter.grad
         if velocity is not None:
             velocity *= self.momentum
             velocity += parameter.grad
@@ -91,7 +98,7 @@ class SGD(Optimizer):
                 step += parameter.grad
         parameter.data -= np.multiply(step, self.learning_rate, out=scratch)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"SGD(learning_rate={self.learning_rate}, momentum={self.momentum}, nesterov={self.nesterov})"
 
 
@@ -110,7 +117,9 @@ class Adam(Optimizer):
     Source: Kingma and Ba (2014), arXiv 1412.6980, Algorithm 1.
     """
 
-    def __init__(self, learning_rate=1e-3, *, betas=(0.9, 0.999), eps=1e-8):
+    def __init__(
+        self, learning_rate: float = 1e-3, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
         super().__init__(learning_rate)
         try:
             beta1, beta2 = betas
@@ -121,13 +130,14 @@ class Adam(Optimizer):
         if self.eps == 0:
             raise ValueError("Adam: eps must be above 0, got 0.0")
 
-    def _start(self, parameter):
+    def _start(self, parameter: Parameter) -> Any:
         zeros, empty = np.zeros_like, np.empty_like
         return {"t": 0, "m": zeros(parameter.data), "v": zeros(parameter.data), "scratch": empty(parameter.data)}
 
-    def _update(self, parameter, state):
+    def _update(self, parameter: Parameter, state: Any) -> None:
         state["t"] += 1
-        m, v, scratch, gradient = state["m"], state["v"], state["scratch"], parameter.grad
+        m, v, scratch = state["m"], state["v"], state["scratch"]
+        gradient: Any = parameter.grad
         beta1, beta2 = self.betas
         m *= beta1
         m += np.multiply(gradient, 1 - beta1, out=scratch)
@@ -140,11 +150,11 @@ class Adam(Optimizer):
         np.divide(m, scratch, out=scratch)
         parameter.data -= np.multiply(scratch, self.learning_rate / (1 - beta1 ** state["t"]), out=scratch)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Adam(learning_rate={self.learning_rate}, betas={self.betas}, eps={self.eps})"
 
 
-def _number(optimizer, name, value, minimum, below):
+def _number(optimizer: Optimizer, name: str, value: float, minimum: float, below: float | None) -> float:
     """Return `value` as a float in [minimum, below), below=None meaning any finite value."""
     function = type(optimizer).__name__
     try:

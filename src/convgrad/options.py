@@ -13,6 +13,14 @@ PADDING_NAMES = ("valid", "same", "full")
 # Larger options are mistakes; keeping them out lets the kernels add and multiply without overflow.
 LARGEST_OPTION = 2**31 - 1
 
+AXIS_NAMES = {1: ("columns",), 2: ("rows", "columns")}
+
+_DIMENSIONS = {
+    (1, "NCHW"): "(N, C, W)",
+    (1, "NHWC"): "(N, W, C)",
+    (2, "NCHW"): "(N, C, H, W)",
+    (2, "NHWC"): "(N, H, W, C)",
+}
 _PADDING_FORMS = {1: ("an integer", "(left, right)"), 2: ("an integer", "(h, w)", "((top, bottom), (left, right))")}
 
 
@@ -21,6 +29,15 @@ def plain_layout(function, dims, layout):
     if dims == 2:
         return choice(function, "layout", layout, LAYOUTS)
     return LAYOUTS_1D[choice(function, "layout", layout, tuple(LAYOUTS_1D))]
+
+
+def check_axes(function, name, dims, layout, shape):
+    """Refuse a shape with the wrong number of axes, or one that is empty along another axis than the batch."""
+    if len(shape) != dims + 2:
+        what, got = ("entries", "got") if name == "input_shape" else ("axes", "got shape")
+        raise ValueError(f"{function}: {name} must have {dims + 2} {what} {_DIMENSIONS[dims, layout]}, {got} {shape}")
+    if 0 in shape[1:]:
+        raise ValueError(f"{function}: only the batch axis of {name} may be empty; got {name} {shape}")
 
 
 def is_exact_pair(value):

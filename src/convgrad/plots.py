@@ -4,14 +4,30 @@ Every function returns a matplotlib Figure and touches no global state (no pyplo
 With `figure=` it draws into a Figure or SubFigure that is already there, so that several fit on one page.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+    from numpy.typing import ArrayLike
+
+    AnyFigure = TypeVar("AnyFigure", Figure, SubFigure)
 
 __all__ = ["confusion_matrix", "filters", "learning_curve", "new_figure"]
 
 
-def learning_curve(history, *, figure=None):
+@overload
+def learning_curve(history: Mapping[str, Sequence[float]], *, figure: None = ...) -> Figure: ...
+@overload
+def learning_curve(history: Mapping[str, Sequence[float]], *, figure: AnyFigure) -> AnyFigure: ...
+def learning_curve(
+    history: Mapping[str, Sequence[float]], *, figure: Figure | SubFigure | None = None
+) -> Figure | SubFigure:
     """Loss, and accuracy where there is one, over the epochs.
 
     Parameters
@@ -45,7 +61,11 @@ def learning_curve(history, *, figure=None):
     return figure
 
 
-def filters(weight, *, figure=None):
+@overload
+def filters(weight: ArrayLike, *, figure: None = ...) -> Figure: ...
+@overload
+def filters(weight: ArrayLike, *, figure: AnyFigure) -> AnyFigure: ...
+def filters(weight: ArrayLike, *, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
     """The filters of a convolution as tiles: blue is negative, red positive, white zero.
 
     Parameters
@@ -84,7 +104,21 @@ def filters(weight, *, figure=None):
     return figure
 
 
-def confusion_matrix(labels, predictions, *, n_classes=None, figure=None):
+@overload
+def confusion_matrix(
+    labels: ArrayLike, predictions: ArrayLike, *, n_classes: int | None = ..., figure: None = ...
+) -> Figure: ...
+@overload
+def confusion_matrix(
+    labels: ArrayLike, predictions: ArrayLike, *, n_classes: int | None = ..., figure: AnyFigure
+) -> AnyFigure: ...
+def confusion_matrix(
+    labels: ArrayLike,
+    predictions: ArrayLike,
+    *,
+    n_classes: int | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
     """How often each true class (row) was taken for each class (column).
 
     Parameters
@@ -134,7 +168,7 @@ def confusion_matrix(labels, predictions, *, n_classes=None, figure=None):
     return figure
 
 
-def new_figure(function, size):
+def new_figure(function: str, size: tuple[float, float]) -> Figure:
     """Return an empty Figure of `size` inches; `function` is named in the ImportError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure

@@ -20,12 +20,13 @@ completely. The batch may be empty.
 
 import numpy as np
 
-from .call_checks import check_grad_output, deliver_all, flag, outputs, required_arrays, sizes
-from .checks import deliver, float_array, output
+from .call_checks import check_grad_output, check_vectors, deliver_all, flag, outputs, sizes
+from .checks import deliver, float_array, float_arrays, output
 from .options import plain_layout
 from .pool_shapes import global_pool_shape, pool_shape
 
 _INT64 = np.dtype(np.int64)
+_MAXIMA = ("y", "indices")
 
 
 def max_pool(kernels, function, x, kernel_size, options, return_indices, out):
@@ -36,16 +37,15 @@ def max_pool(kernels, function, x, kernel_size, options, return_indices, out):
         target = output(function, out, shape.output_shape, x.dtype, x)
         kernels.max_forward(shape, np.ascontiguousarray(x), target, None)
         return deliver(target, out)
-    results = [("y", shape.output_shape, x.dtype, True), ("indices", shape.output_shape, shape.index_dtype, True)]
-    targets, out = outputs(function, out, results, x)
+    targets, outs = outputs(function, out, _MAXIMA, (shape.output_shape,) * 2, (x.dtype, shape.index_dtype), x)
     kernels.max_forward(shape, np.ascontiguousarray(x), *targets)
-    return deliver_all(targets, out)
+    return deliver_all(targets, outs)
 
 
 def max_pool_backward(kernels, function, grad_output, indices, input_shape, kernel_size, options, out):
     """Gradient of max pooling by x."""
     grad_output = float_array(function, "grad_output", grad_output)
-    input_shape = sizes(function, input_shape)
+    input_shape = sizes(function, "input_shape", input_shape)
     shape = _shape(function, "input_shape", input_shape, kernel_size, options)
     check_grad_output(function, grad_output, shape.output_shape, input_shape=input_shape, kernel_size=shape.kernel)
     indices = _indices(function, indices, shape)
@@ -57,7 +57,7 @@ def max_pool_backward(kernels, function, grad_output, indices, input_shape, kern
 
 def max_pool_plane_indices(kernels, function, indices, input_shape, kernel_size, options, out):
     """Indices inside windows as int64 positions h * W + w."""
-    input_shape = sizes(function, input_shape)
+    input_shape = sizes(function, "input_shape", input_shape)
     shape = _shape(function, "input_shape", input_shape, kernel_size, options)
     indices = _indices(function, indices, shape)
     target = output(function, out, shape.output_shape, _INT64, indices)
@@ -79,7 +79,7 @@ def average_pool(kernels, function, x, kernel_size, options, count_include_pad, 
 def average_pool_backward(kernels, function, grad_output, input_shape, kernel_size, options, count_include_pad, out):
     """Gradient of average pooling by x."""
     grad_output = float_array(function, "grad_output", grad_output)
-    input_shape = sizes(function, input_shape)
+    input_shape = sizes(function, "input_shape", input_shape)
     shape = _shape(function, "input_shape", input_shape, kernel_size, options)
     count_include_pad = flag(function, "count_include_pad", count_include_pad)
     check_grad_output(function, grad_output, shape.output_shape, input_shape=input_shape, kernel_size=shape.kernel)
@@ -90,10 +90,10 @@ def average_pool_backward(kernels, function, grad_output, input_shape, kernel_si
 
 def subsample(kernels, function, x, weight, bias, kernel_size, options, count_include_pad, out):
     """Averages of windows, scaled and shifted by channel."""
-    x, weight, bias = required_arrays(function, x=x, weight=weight, bias=bias)
+    x, weight, bias = float_arrays(function, x=x, weight=weight, bias=bias)
     shape = _shape(function, "x", x.shape, kernel_size, options)
     count_include_pad = flag(function, "count_include_pad", count_include_pad)
-    _check_channels(function, shape, weight=weight, bias=bias)
+    check_vectors(function, shape.channels, "channel", weight=weight, bias=bias)
     target = output(function, out, shape.output_shape, x.dtype, x, weight, bias)
     kernels.subsample(shape, count_include_pad, *map(np.ascontiguousarray, (x, weight, bias)), target)
     return deliver(target, out)
@@ -101,19 +101,15 @@ def subsample(kernels, function, x, weight, bias, kernel_size, options, count_in
 
 def subsample_backward(kernels, function, grad_output, x, weight, kernel_size, options, count_include_pad, out):
     """Gradients of `subsample`: (grad_x, grad_weight, grad_bias)."""
-    arrays = grad_output, x, weight = required_arrays(function, grad_output=grad_output, x=x, weight=weight)
+    arrays = grad_output, x, weight = float_arrays(function, grad_output=grad_output, x=x, weight=weight)
     shape = _shape(function, "x", x.shape, kernel_size, options)
     count_include_pad = flag(function, "count_include_pad", count_include_pad)
     check_grad_output(function, grad_output, shape.output_shape, x=x.shape, kernel_size=shape.kernel)
-    _check_channels(function, shape, weight=weight)
-    results = [
-        ("grad_x", shape.input_shape, x.dtype, True),
-        ("grad_weight", weight.shape, x.dtype, True),
-        ("grad_bias", weight.shape, x.dtype, True),
-    ]
-    targets, out = outputs(function, out, results, *arrays)
+    check_vectors(function, shape.channels, "channel", weight=weight)
+    result_shapes = (shape.input_shape, weight.shape, weight.shape)
+    targets, outs = outputs(function, out, ("grad_x", "grad_weight", "grad_bias"), result_shapes, x.dtype, *arrays)
     kernels.subsample_backward(shape, count_include_pad, *map(np.ascontiguousarray, arrays), *targets)
-    return deliver_all(targets, out)
+    return deliver_all(targets, outs)
 
 
 def global_average(kernels, function, x, layout, out):
@@ -128,7 +124,7 @@ def global_average(kernels, function, x, layout, out):
 def global_average_backward(kernels, function, grad_output, input_shape, layout, out):
     """Gradient of `global_average` by x."""
     grad_output = float_array(function, "grad_output", grad_output)
-    input_shape = sizes(function, input_shape)
+    input_shape = sizes(function, "input_shape", input_shape)
     shape = _global_shape(function, "input_shape", input_shape, layout)
     check_grad_output(function, grad_output, shape.output_shape, input_shape=input_shape)
     target = output(function, out, shape.input_shape, grad_output.dtype, grad_output)
@@ -144,16 +140,15 @@ def global_max(kernels, function, x, return_indices, layout, out):
         target = output(function, out, shape.output_shape, x.dtype, x)
         kernels.global_max(shape, np.ascontiguousarray(x), target, None)
         return deliver(target, out)
-    results = [("y", shape.output_shape, x.dtype, True), ("indices", shape.output_shape, _INT64, True)]
-    targets, out = outputs(function, out, results, x)
+    targets, outs = outputs(function, out, _MAXIMA, (shape.output_shape,) * 2, (x.dtype, _INT64), x)
     kernels.global_max(shape, np.ascontiguousarray(x), *targets)
-    return deliver_all(targets, out)
+    return deliver_all(targets, outs)
 
 
 def global_max_backward(kernels, function, grad_output, indices, input_shape, layout, out):
     """Gradient of `global_max` by x."""
     grad_output = float_array(function, "grad_output", grad_output)
-    input_shape = sizes(function, input_shape)
+    input_shape = sizes(function, "input_shape", input_shape)
     shape = _global_shape(function, "input_shape", input_shape, layout)
     check_grad_output(function, grad_output, shape.output_shape, input_shape=input_shape)
     indices = _indices(function, indices, shape, _INT64)
@@ -237,12 +232,3 @@ def _refuse_indices(function, shape, indices):
         f"{function}: indices must be positions r * S + s inside windows of {rows}x{columns} cells, 0 to {last}; "
         f"{indices[at]} at {at} {where}; pass what max_pool2d returned with these options"
     )
-
-
-def _check_channels(function, shape, **arrays):
-    for name, array in arrays.items():
-        if array.shape != (shape.channels,):
-            raise ValueError(
-                f"{function}: {name} must have shape ({shape.channels},), one entry per channel; "
-                f"got shape {array.shape}"
-            )

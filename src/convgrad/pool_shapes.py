@@ -10,10 +10,18 @@ from functools import lru_cache
 import numpy as np
 
 from .checks import pair
-from .options import LARGEST_OPTION, exact_padding, is_exact_pair, per_axis, plain_layout, resolve_padding
+from .options import (
+    AXIS_NAMES,
+    LARGEST_OPTION,
+    check_axes,
+    exact_padding,
+    is_exact_pair,
+    per_axis,
+    plain_layout,
+    resolve_padding,
+)
 
-_DIMENSIONS = {"NCHW": "(N, C, H, W)", "NHWC": "(N, H, W, C)"}
-_AXES = ("rows", "columns")
+_AXES = AXIS_NAMES[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ def pool_shape(function, source, input_shape, kernel_size, stride, padding, dila
 def global_pool_shape(function, source, input_shape, layout):
     """Return the `PoolShape` of a pooling whose one window is the whole plane; `layout` must be a str."""
     layout = plain_layout(function, 2, layout)
-    check_axes(function, source, layout, input_shape)
+    check_axes(function, source, 2, layout, input_shape)
     sizes = input_shape[2:] if layout == "NCHW" else input_shape[1:3]
     return _finish(layout, input_shape, sizes, sizes, (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))
 
@@ -100,7 +108,7 @@ def global_pool_shape(function, source, input_shape, layout):
 @lru_cache(maxsize=1024)
 def _pool_shape(function, source, input_shape, kernel_size, stride, padding, dilation, ceil_mode, layout):
     layout = plain_layout(function, 2, layout)
-    check_axes(function, source, layout, input_shape)
+    check_axes(function, source, 2, layout, input_shape)
     sizes = input_shape[2:] if layout == "NCHW" else input_shape[1:3]
     kernel = per_axis(function, "kernel_size", 2, kernel_size, 1)
     stride = kernel if stride is None else per_axis(function, "stride", 2, stride, 1)
@@ -163,7 +171,7 @@ def local_shape(function, input_shape, weight_shape, stride, layout):
 @lru_cache(maxsize=1024)
 def _local_shape(function, input_shape, weight_shape, stride, layout):
     per_axis(function, "stride", 2, stride, 1)
-    check_axes(function, "x", layout, input_shape)
+    check_axes(function, "x", 2, layout, input_shape)
     if len(weight_shape) != 6:
         raise ValueError(f"{function}: weight must have 6 axes (OH, OW, K, C, R, S), got shape {weight_shape}")
     if 0 in weight_shape:
@@ -207,13 +215,3 @@ def _local_shape(function, input_shape, weight_shape, stride, layout):
 
 def _dilated(taps, dilation):
     return f" ({taps} with dilation {dilation})" if dilation > 1 else ""
-
-
-def check_axes(function, name, layout, shape):
-    """Refuse a shape that has not four axes, or an empty one other than the batch."""
-    if len(shape) != 4:
-        what = "entries" if name == "input_shape" else "axes"
-        got = "got" if name == "input_shape" else "got shape"
-        raise ValueError(f"{function}: {name} must have 4 {what} {_DIMENSIONS[layout]}, {got} {shape}")
-    if 0 in shape[1:]:
-        raise ValueError(f"{function}: only the batch axis of {name} may be empty; got {name} {shape}")

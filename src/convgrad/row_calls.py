@@ -18,7 +18,8 @@ import math
 import numpy as np
 
 from ._native.memory import empty
-from .checks import choice, deliver, float_array, float_arrays, output, same_memory
+from .call_checks import check_same_shape, contiguous, same_memory
+from .checks import choice, deliver, float_array, float_arrays, output
 from .elementwise_calls import in_place_output
 
 _REDUCTIONS = ("mean", "sum", "none")
@@ -26,7 +27,7 @@ _REDUCTIONS = ("mean", "sum", "none")
 
 def softmax(kernels, function, is_log, x, axis, out):
     """softmax or log_softmax over an axis."""
-    x = _contiguous(float_array(function, "x", x))
+    x = contiguous(float_array(function, "x", x))
     sizes = _axis_sizes(function, "x", x.shape, axis)
     target = in_place_output(function, out, x)
     kernels.softmax(is_log, x, sizes, target)
@@ -35,14 +36,10 @@ def softmax(kernels, function, is_log, x, axis, out):
 
 def softmax_backward(kernels, function, is_log, grad_output, y, axis, out):
     """Gradient by the input, from the output y."""
-    float_array(function, "grad_output", grad_output), float_array(function, "output", y)
     grad_output, y = float_arrays(function, grad_output=grad_output, output=y)
-    if grad_output.shape != y.shape:
-        raise ValueError(
-            f"{function}: grad_output has shape {grad_output.shape} and output has {y.shape}; pass both of one shape"
-        )
+    check_same_shape(function, grad_output=grad_output, output=y)
     sizes = _axis_sizes(function, "output", y.shape, axis)
-    grad_output, y = _contiguous(grad_output), _contiguous(y)
+    grad_output, y = contiguous(grad_output), contiguous(y)
     target = in_place_output(function, out, grad_output, y)
     kernels.softmax_backward(is_log, grad_output, y, sizes, target)
     return deliver(target, out)
@@ -50,7 +47,7 @@ def softmax_backward(kernels, function, is_log, grad_output, y, axis, out):
 
 def softmax_cross_entropy(kernels, function, logits, labels, reduction, out):
     """(loss, grad_logits)."""
-    logits = _contiguous(float_array(function, "logits", logits))
+    logits = contiguous(float_array(function, "logits", logits))
     choice(function, "reduction", reduction, _REDUCTIONS)
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ValueError(
@@ -145,7 +142,7 @@ def _labels(kernels, function, logits, labels):
         )
     if kind in "iub":  # one-hot
         labels = labels.astype(logits.dtype)
-    target = _contiguous(float_arrays(function, logits=logits, labels=labels)[1])
+    target = contiguous(float_arrays(function, logits=logits, labels=labels)[1])
     _check_targets(kernels, function, "labels", target, True)
     return None, target
 
@@ -161,14 +158,10 @@ def _check_targets(kernels, function, name, target, non_negative):
 
 
 def _same_shape(function, name, x, target, reduction, target_name="target"):
-    float_array(function, name, x), float_array(function, target_name, target)
     x, target = float_arrays(function, **{name: x, target_name: target})
     choice(function, "reduction", reduction, _REDUCTIONS)
-    if x.shape != target.shape:
-        raise ValueError(
-            f"{function}: {name} has shape {x.shape} and {target_name} has {target.shape}; pass both of one shape"
-        )
-    return _contiguous(x), _contiguous(target)
+    check_same_shape(function, **{name: x, target_name: target})
+    return contiguous(x), contiguous(target)
 
 
 def _axis_sizes(function, name, shape, axis):
@@ -190,7 +183,3 @@ def _axis_sizes(function, name, shape, axis):
     if axis == ndim - 1:
         return math.prod(shape[:-1]), shape[-1], 1
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-
-
-def _contiguous(array):
-    return array if array.flags.c_contiguous else array.copy()

@@ -9,20 +9,25 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from .checks import choice, integer
-from .options import exact_padding, is_exact_pair, per_axis, plain_layout, resolve_padding
+from .options import AXIS_NAMES, check_axes, exact_padding, is_exact_pair, per_axis, plain_layout, resolve_padding
+from .pool_shapes import LocalShape, PoolShape
+
+__all__ = [
+    "ALGORITHMS",
+    "ConvShape",
+    "LocalShape",
+    "PoolShape",
+    "conv_shape",
+    "conv_shape_for_kernel",
+    "conv_transpose_shape",
+    "convolve_shape",
+    "grad_layout",
+]
 
 ALGORITHMS = ("auto", "direct", "winograd")
 
 # Kernels compute offsets in bytes without looking for overflow.
 _LARGEST_BYTES = 2**62
-
-_AXIS_NAMES = {1: ("columns",), 2: ("rows", "columns")}
-_DIMENSIONS = {
-    (1, "NCHW"): "(N, C, W)",
-    (1, "NHWC"): "(N, W, C)",
-    (2, "NCHW"): "(N, C, H, W)",
-    (2, "NHWC"): "(N, H, W, C)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,8 @@ def conv_shape_for_kernel(
     kernel_size = per_axis(function, "kernel_size", dims, kernel_size, 1)
     layout = plain_layout(function, dims, layout)
     groups = integer(function, "groups", groups, 1)
-    _check_axes(function, "x", dims, layout, input_shape)
-    _check_axes(function, "grad_output", dims, layout, out_shape)
+    check_axes(function, "x", dims, layout, input_shape)
+    check_axes(function, "grad_output", dims, layout, out_shape)
     channel_axis = 1 if layout == "NCHW" else -1
     in_channels, out_channels = input_shape[channel_axis], out_shape[channel_axis]
     _check_groups(function, "x", in_channels, input_shape, groups)
@@ -132,7 +137,7 @@ def conv_transpose_shape(
 def grad_layout(function, dims, layout, grad_shape):
     """Return "NCHW" or "NHWC" for `layout` after checking that grad_output has the axes it names."""
     layout = plain_layout(function, dims, layout)
-    _check_axes(function, "grad_output", dims, layout, grad_shape)
+    check_axes(function, "grad_output", dims, layout, grad_shape)
     return layout
 
 
@@ -181,7 +186,7 @@ def _conv_shape(
     stride = per_axis(function, "stride", dims, stride, 1)
     dilation = per_axis(function, "dilation", dims, dilation, 1)
     integer(function, "groups", groups, 1)
-    _check_axes(function, source, dims, layout, input_shape)
+    check_axes(function, source, dims, layout, input_shape)
     _check_weight(function, dims, weight_shape, "(K, C/groups, R, S)" if dims == 2 else "(K, C/groups, S)")
     batch, in_channels, sizes = _split(layout, input_shape)
     out_channels, kernel = weight_shape[0], weight_shape[2:]
@@ -206,7 +211,7 @@ def _conv_shape(
         if span > padded:
             dilated = f" ({kernel[axis]} with dilation {dilation[axis]})" if dilation[axis] > 1 else ""
             raise ValueError(
-                f"{function}: kernel spans {span} {_AXIS_NAMES[dims][axis]}{dilated} but padded input has {padded}; "
+                f"{function}: kernel spans {span} {AXIS_NAMES[dims][axis]}{dilated} but padded input has {padded}; "
                 f"raise padding{' or lower dilation' if dilated else ' or use a smaller kernel'}"
             )
         out_sizes.append((padded - span) // stride[axis] + 1)
@@ -233,7 +238,7 @@ def _conv_shape(
 def _conv_transpose_shape(
     function, dims, input_shape, weight_shape, stride, padding, output_padding, dilation, groups, layout, algorithm
 ):
-    _check_axes(function, "x", dims, layout, input_shape)
+    check_axes(function, "x", dims, layout, input_shape)
     _check_weight(function, dims, weight_shape, "(C, K/groups, R, S)" if dims == 2 else "(C, K/groups, S)")
     batch, channels, sizes = _split(layout, input_shape)
     kernel = weight_shape[2:]
@@ -255,7 +260,7 @@ def _conv_transpose_shape(
         unpadded = (sizes[axis] - 1) * stride[axis] + span + output_padding[axis]
         if unpadded <= sum(padding[axis]):
             raise ValueError(
-                f"{function}: padding {padding[axis]} leaves none of the {unpadded} {_AXIS_NAMES[dims][axis]} of the "
+                f"{function}: padding {padding[axis]} leaves none of the {unpadded} {AXIS_NAMES[dims][axis]} of the "
                 f"result; lower padding"
             )
         result_sizes.append(unpadded - sum(padding[axis]))
@@ -343,10 +348,8 @@ def _check_algorithm(function, algorithm, kernel, stride, dilation, groups):
     if groups != 1:
         got.append(f"groups {groups}")
     if got:
-        raise ValueError(
-            f"{function}: algorithm='winograd' needs a 3x3 kernel, stride 1, dilation 1{', one group' if groups != 1 else ''}; "
-            f"got {', '.join(got)}; use 'auto'"
-        )
+        needed = "a 3x3 kernel, stride 1, dilation 1" + (", one group" if groups != 1 else "")
+        raise ValueError(f"{function}: algorithm='winograd' needs {needed}; got {', '.join(got)}; use 'auto'")
 
 
 def _split(layout, shape):
@@ -358,17 +361,6 @@ def _split(layout, shape):
 
 def _join(layout, batch, channels, sizes):
     return (batch, channels, *sizes) if layout == "NCHW" else (batch, *sizes, channels)
-
-
-def _check_axes(function, name, dims, layout, shape):
-    if len(shape) != dims + 2:
-        raise ValueError(
-            f"{function}: {name} must have {dims + 2} axes {_DIMENSIONS[dims, layout]}, got shape {shape}"
-            if name != "input_shape"
-            else f"{function}: input_shape must have {dims + 2} entries {_DIMENSIONS[dims, layout]}, got {shape}"
-        )
-    if 0 in shape[1:]:
-        raise ValueError(f"{function}: only the batch axis of {name} may be empty; got {name} {shape}")
 
 
 def _check_weight(function, dims, shape, letters):

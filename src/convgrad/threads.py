@@ -3,33 +3,36 @@
 The default is the number of CPUs this process may run on (affinity and cgroup quota), or CONVGRAD_NUM_THREADS.
 """
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ._native import runtime
 from .checks import integer
+from .typing import Int
 
 MAX_THREADS = 1024
 
 
-def _cgroup_cpus():
-    """CPUs that the cgroup's quota grants, or infinity where there is none."""
+def _cgroup_cpus() -> int:
+    """CPUs that the cgroup's quota grants, or MAX_THREADS where there is none."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        return math.inf if quota == "max" else max(1, math.ceil(int(quota) / int(period)))
+        granted, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        return MAX_THREADS if granted == "max" else max(1, math.ceil(int(granted) / int(period)))
     except (OSError, ValueError):
         pass
     try:
-        quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
-        period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
-        return math.inf if quota <= 0 else max(1, math.ceil(quota / period))
+        quota, length = (int(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return MAX_THREADS if quota <= 0 else max(1, math.ceil(quota / length))
     except (OSError, ValueError):
-        return math.inf
+        return MAX_THREADS
 
 
-def _default():
+def _default() -> int:
     named = os.environ.get("CONVGRAD_NUM_THREADS", "").strip()
     if named:
         if not (named.isascii() and named.isdigit() and 1 <= int(named) <= MAX_THREADS):
@@ -39,25 +42,25 @@ def _default():
     return min(cpus, _cgroup_cpus(), MAX_THREADS)
 
 
-def _checked(function, n):
+def _checked(function: str, n: Int) -> int:
     n = integer(function, "n", n, 1)
     if n > MAX_THREADS:
         raise ValueError(f"{function}: n must be at most {MAX_THREADS}, got {n}")
     return n
 
 
-def set_num_threads(n):
+def set_num_threads(n: Int) -> None:
     """Let calls of this process use up to `n` threads."""
     runtime.set_process_threads(_checked("set_num_threads", n))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """Number of threads that a large call made here would use; 1 in a build without OpenMP."""
     return runtime.get_threads() if runtime.has_openmp else 1
 
 
 @contextlib.contextmanager
-def threads(n):
+def threads(n: Int) -> Iterator[None]:
     """Context manager: let calls inside the block, in this context only, use up to `n` threads."""
     token = runtime.thread_limit.set(_checked("threads", n))
     try:

@@ -4,23 +4,26 @@ The loop is the usual one: shuffle, cut into batches, and for each batch forward
 losses are those of `convgrad.functional`; their gradient by the prediction starts the backward pass.
 """
 
+from __future__ import annotations
+
 import contextlib
 import math
 import time
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import functional
-from .checks import integer
-from .initializers import generator
+from .checks import generator, integer
 from .layers import Layer
 from .optimizers import Adam, Optimizer
+from .typing import AnyArray, FloatArray, Int, LossFunction, LossName
 
 __all__ = ["Evaluation", "History", "evaluate", "fit", "predict"]
 
 
-class History(dict):
+class History(dict[str, list[float]]):
     """What `fit` returns: a dict of lists with one entry per finished epoch.
 
     Keys: "loss", and "accuracy" where the loss classifies (softmax_cross_entropy, sigmoid_cross_entropy); "val_loss"
@@ -32,11 +35,11 @@ class History(dict):
     interrupted : bool, True where Ctrl-C ended the run; the epoch it struck is not in the lists
     """
 
-    def __init__(self, keys=()):
+    def __init__(self, keys: Iterable[str] = ()) -> None:
         super().__init__((key, []) for key in keys)
         self.interrupted = False
 
-    def _trim(self):
+    def _trim(self) -> None:
         """Drop the epoch of which Ctrl-C let only some figures be appended."""
         n_epochs = min(map(len, self.values()), default=0)
         for figures in self.values():
@@ -51,19 +54,19 @@ class Evaluation(NamedTuple):
 
 
 def fit(
-    model,
-    x,
-    y,
+    model: Layer,
+    x: FloatArray,
+    y: AnyArray,
     *,
-    loss="softmax_cross_entropy",
-    optimizer=None,
-    epochs,
-    batch_size=32,
-    validation_data=None,
-    shuffle=True,
-    seed=None,
-    progress=True,
-):
+    loss: LossName | LossFunction = "softmax_cross_entropy",
+    optimizer: Optimizer | None = None,
+    epochs: Int,
+    batch_size: Int = 32,
+    validation_data: tuple[FloatArray, AnyArray] | None = None,
+    shuffle: bool = True,
+    seed: int | None = None,
+    progress: bool = True,
+) -> History:
     """Train `model` on the samples x and targets y.
 
     Parameters
@@ -132,7 +135,14 @@ def fit(
     return history
 
 
-def evaluate(model, x, y, *, loss="softmax_cross_entropy", batch_size=256):
+def evaluate(
+    model: Layer,
+    x: FloatArray,
+    y: AnyArray,
+    *,
+    loss: LossName | LossFunction = "softmax_cross_entropy",
+    batch_size: Int = 256,
+) -> Evaluation:
     """Mean loss and accuracy of `model` on x and y, in evaluation mode (the model's mode is restored).
 
     Parameters
@@ -156,7 +166,7 @@ def evaluate(model, x, y, *, loss="softmax_cross_entropy", batch_size=256):
         return _evaluate(model, x, y, loss_function, accuracy_of, batch_size)
 
 
-def predict(model, x, *, batch_size=256):
+def predict(model: Layer, x: FloatArray, *, batch_size: Int = 256) -> FloatArray:
     """Outputs of `model` for all samples, in evaluation mode (the model's mode is restored).
 
     Parameters
@@ -176,7 +186,7 @@ def predict(model, x, *, batch_size=256):
     _check_model("predict", model)
     batch_size = integer("predict", "batch_size", batch_size, 1)
     x = _batched("predict", "x", x)
-    output = None
+    output: Any = None
     with _mode(model, False):
         for start in range(0, max(len(x), 1), batch_size):
             part = model.forward(x[start : start + batch_size])
@@ -275,10 +285,11 @@ def _samples(function, x, y, names=("x", "y")):
     return x, y
 
 
-def _pair_of_samples(validation_data):
+def _pair_of_samples(validation_data: Any) -> tuple[FloatArray, AnyArray]:
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
         raise ValueError(f"fit: validation_data must be a pair (x, y), got {type(validation_data).__name__}")
-    return _samples("fit", *validation_data, names=("validation x", "validation y"))
+    x, y = validation_data
+    return _samples("fit", x, y, names=("validation x", "validation y"))
 
 
 def _reseed(model, rng):

@@ -1,8 +1,8 @@
 /* Checks every operation of one instruction set's vocabulary (csrc/simd) against plain C, lane by lane and bit by bit.
  *
- * The test makes a program of this file and of csrc/isa/<dtype>_<isa>.c, which it takes as they are but for the bodies: the
- * target pragma and the vocabulary under test are those of the library. The program prints each difference and returns their
- * number (at most 1).
+ * The test makes a program of this file and of csrc/isa/<dtype>_<isa>.c, which it takes as they are but for the bodies:
+ * the target pragma and the vocabulary under test are those of the library. The program prints each difference and
+ * returns their number (at most 1).
  *
  * Numbers come from `special`: every ordered pair of them meets in every lane.
  */
@@ -73,7 +73,7 @@ static void same_int(const char *what, int lane, long long got, long long expect
 }
 
 static void make_special(void) {
-    REAL values[] = {0,    (REAL)0.5, 1,     (REAL)1.5,       3,     (REAL)1e10, (REAL)1e-10,
+    REAL values[] = {0,    (REAL)0.5, 1,     (REAL)1.5,      3,        (REAL)1e10, (REAL)1e-10,
                      TINY, SMALL,     LARGE, (REAL)INFINITY, (REAL)NAN};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         special[n_special++] = values[i];
@@ -114,11 +114,13 @@ static void check_pair(const REAL *x, const REAL *y) {
     lanes_t both = mask_lanes(v_and(v_le(a, b), v_ge(a, b))), neither = mask_lanes(v_not(v_or(v_lt(a, b), v_isnan(b))));
     lanes_t either = mask_lanes(v_or(v_isnan(a), v_isnan(b))), ieq = mask_lanes(v_ieq(v_bits(a), v_bits(b)));
     lanes_t ilt = mask_lanes(v_ilt(v_bits(a), v_bits(b)));
-    lanes_t picked = lanes_of(v_blend(v_lt(a, b), a, b)), ipicked = int_lanes_of(v_iblend(v_gt(a, b), v_bits(a), v_bits(b)));
+    lanes_t picked = lanes_of(v_blend(v_lt(a, b), a, b)),
+            ipicked = int_lanes_of(v_iblend(v_gt(a, b), v_bits(a), v_bits(b)));
     lanes_t fused = lanes_of(v_fma(a, b, v_set1(3))), square = lanes_of(v_fma(a, a, b));
     lanes_t magnitude = lanes_of(v_abs(a)), root = lanes_of(v_sqrt(a)), again = lanes_of(v_from_bits(v_bits(a)));
     lanes_t shifted = int_lanes_of(v_shift_left(v_bits(a), 3));
-    lanes_t isum = int_lanes_of(v_bits(a) + v_bits(b)), iand = int_lanes_of(v_bits(a) & ~v_bits(b)), ior = int_lanes_of(v_bits(a) | v_bits(b));
+    lanes_t isum = int_lanes_of(v_bits(a) + v_bits(b)), iand = int_lanes_of(v_bits(a) & ~v_bits(b)),
+            ior = int_lanes_of(v_bits(a) | v_bits(b));
     for (int i = 0; i < LANES; i++) {
         REAL p = x[i], q = y[i];
 #define SAME(what, got, expected) same(what, i, p, q, (got).lane[i], expected)
@@ -207,12 +209,13 @@ static void check_moves(void) {
     for (int i = 0; i < LANES; i++)
         a[i] = (REAL)(i + 1), b[i] = i % 2 ? real_of(NAN_WITH_PAYLOAD) : (REAL)-0.0;
     lanes_t even = lanes_of(v_even(v_load(a), v_load(b))), low = lanes_of(v_zip_low(v_load(a), v_load(b)));
-    lanes_t high = lanes_of(v_zip_high(v_load(a), v_load(b)));
+    lanes_t odd = lanes_of(v_odd(v_load(a), v_load(b))), high = lanes_of(v_zip_high(v_load(a), v_load(b)));
     REAL both[2 * LANES], zipped[2 * LANES];
     for (int i = 0; i < LANES; i++)
         both[i] = zipped[2 * i] = a[i], both[LANES + i] = zipped[2 * i + 1] = b[i];
     for (int i = 0; i < LANES; i++) {
         same("v_even", i, a[i], b[i], even.lane[i], both[2 * i]);
+        same("v_odd", i, a[i], b[i], odd.lane[i], both[2 * i + 1]);
         same("v_zip_low", i, a[i], b[i], low.lane[i], zipped[i]);
         same("v_zip_high", i, a[i], b[i], high.lane[i], zipped[LANES + i]);
     }
@@ -258,7 +261,8 @@ static void make_guarded_page(void) {
     end_byte = pages + 2 * page;
 }
 
-/* Where `n_bytes` bytes begin that end with the page (at = 0), begin with it (1), or lie unaligned by one element inside (2). */
+/* Where `n_bytes` bytes begin that end with the page (at = 0), begin with it (1), or lie unaligned by one element
+ * inside (2). */
 static void *place(int at, size_t n_bytes) {
     return at == 0 ? end_byte - n_bytes : at == 1 ? first_byte : first_byte + 3 * REAL_BYTES;
 }
@@ -347,7 +351,8 @@ static void check_scale(void) {
         }
 }
 #else
-static void check_scale(void) {}
+static void check_scale(void) {
+}
 #endif
 
 int main(void) {

@@ -1,7 +1,7 @@
 """The vector vocabulary of every instruction set against plain C, and the kernels through other compilers.
 
-A program is made of `check_ops.inc.h` and of each file in csrc/isa as it is, with the bodies replaced: the target pragma and
-the headers under test are the library's own.
+A program is made of `check_ops.inc.h` and of each file in csrc/isa as it is, with the bodies replaced: the target
+pragma and the headers under test are the library's own.
 """
 
 import os
@@ -18,7 +18,14 @@ from convgrad._native import runtime
 HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
 # As in setup.py.
-FLAGS = "-std=gnu11 -fno-math-errno -fno-trapping-math -ffp-contract=fast -Wno-psabi -Wno-unknown-pragmas".split()
+FLAGS = [
+    "-std=gnu11",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-Wno-psabi",
+    "-Wno-unknown-pragmas",
+]
 X86_ISAS = ("scalar", "sse2", "avx2", "avx512")
 # Which headers, in csrc/simd, make up the vocabulary of an instruction set.
 HEADERS = {
@@ -66,9 +73,7 @@ def check_ops(compiler, isa, dtype, folder, *options, prefix=(), edit=None):
         source.write_text(edit(source.read_text()))
     program = source.with_suffix("")
     run(compiler, *FLAGS, *options, f"-I{CSRC}", f"-I{HERE}", source, "-o", program, "-lm")
-    return subprocess.run(
-        [*prefix, program], capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False
-    )
+    return subprocess.run([*prefix, program], capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False)
 
 
 def on_this_cpu(isa):

@@ -136,7 +136,10 @@ cdef class Plan:
         self.depthwise = (
             shape.groups == (shape.out_channels if backward else shape.in_channels) and shape.groups > 1
             and shape.kernel in ((3, 3), (5, 5)) and shape.dilation == (1, 1)
-            and (shape.stride == (1, 1) or (shape.stride == (2, 2) and (not backward or shape.in_channels == shape.groups)))
+            and (
+                shape.stride == (1, 1)
+                or (shape.stride == (2, 2) and (not backward or shape.in_channels == shape.groups))
+            )
             and min(shape.height, shape.width, shape.out_height, shape.out_width) > 1
         )
         self.whole = (
@@ -252,7 +255,7 @@ cdef Plan fill(
         plan.whole and args.w_s == 1 and args.w_r == args.S and w_view.strides[1] == args.R * args.S * size
         and is_packed(args.y_at if backward else args.x_at, args.R, args.S) and not (backward and args.bias != NULL)
     ):
-        # Samples become the pixels of one row, channels last: (N, C * R * S) times (C * R * S, K) or the other way round.
+        # Samples become the pixels of one row, channels last: (N, C R S) times (C R S, K), or the other way round.
         at = args.x_at
         at.stride_w, at.stride_h = at.stride_n, 0
         if backward:

@@ -9,11 +9,14 @@ Errors, in units in the last place of the exact value for the given x: SiLU at m
 absolute error of at most 1e-7 below; all others at most 2.
 """
 
+from __future__ import annotations
+
 from .. import elementwise_calls as calls
 from .._native import elementwise as native_kernels
-from ..activations import CODES
+from ..activations import CODES, finite_parameter
 from ..backends import is_native
 from ..reference import elementwise_kernels as numpy_kernels
+from ..typing import Activation, Array, Float, Layout
 
 _SIGMOID = CODES["sigmoid"]
 _TANH = CODES["tanh"]
@@ -28,7 +31,7 @@ def kernels():
     return native_kernels if is_native() else numpy_kernels
 
 
-def sigmoid(x, *, out=None):
+def sigmoid(x: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Logistic function.
 
     y = 1 / (1 + exp(-x))
@@ -51,7 +54,9 @@ def sigmoid(x, *, out=None):
     return calls.value(kernels(), "sigmoid", _SIGMOID, 0.0, x, out)
 
 
-def sigmoid_backward(grad_output, output, *, out=None):
+def sigmoid_backward(
+    grad_output: Array[Float], output: Array[Float], *, out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `sigmoid` by its input, from its output: grad_output times the derivative.
 
     a'(x) = y (1 - y)
@@ -73,7 +78,7 @@ def sigmoid_backward(grad_output, output, *, out=None):
     return calls.backward(kernels(), "sigmoid_backward", _SIGMOID, 0.0, grad_output, output, out)
 
 
-def tanh(x, *, out=None):
+def tanh(x: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Hyperbolic tangent.
 
     y = tanh(x)
@@ -96,7 +101,7 @@ def tanh(x, *, out=None):
     return calls.value(kernels(), "tanh", _TANH, 0.0, x, out)
 
 
-def tanh_backward(grad_output, output, *, out=None):
+def tanh_backward(grad_output: Array[Float], output: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Gradient of `tanh` by its input, from its output: grad_output times the derivative.
 
     a'(x) = 1 - y^2
@@ -118,7 +123,7 @@ def tanh_backward(grad_output, output, *, out=None):
     return calls.backward(kernels(), "tanh_backward", _TANH, 0.0, grad_output, output, out)
 
 
-def relu(x, *, out=None):
+def relu(x: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Rectified linear unit.
 
     y = max(x, 0); NaN stays NaN
@@ -141,7 +146,7 @@ def relu(x, *, out=None):
     return calls.value(kernels(), "relu", _RELU, 0.0, x, out)
 
 
-def relu_backward(grad_output, output, *, out=None):
+def relu_backward(grad_output: Array[Float], output: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Gradient of `relu` by its input, from its output: grad_output times the derivative.
 
     a'(x) = 1 where y > 0, else 0 (0 at x = 0)
@@ -163,7 +168,7 @@ def relu_backward(grad_output, output, *, out=None):
     return calls.backward(kernels(), "relu_backward", _RELU, 0.0, grad_output, output, out)
 
 
-def leaky_relu(x, slope=0.01, *, out=None):
+def leaky_relu(x: Array[Float], slope: float = 0.01, *, out: Array[Float] | None = None) -> Array[Float]:
     """Leaky rectified linear unit.
 
     y = x for x > 0, else slope * x
@@ -184,10 +189,12 @@ def leaky_relu(x, slope=0.01, *, out=None):
 
     Source: Maas, Hannun, Ng (2013), "Rectifier nonlinearities improve neural network acoustic models".
     """
-    return calls.value(kernels(), "leaky_relu", _LEAKY_RELU, calls.leak("leaky_relu", slope), x, out)
+    return calls.value(kernels(), "leaky_relu", _LEAKY_RELU, finite_parameter("leaky_relu", "slope", slope), x, out)
 
 
-def leaky_relu_backward(grad_output, output, slope=0.01, *, out=None):
+def leaky_relu_backward(
+    grad_output: Array[Float], output: Array[Float], slope: float = 0.01, *, out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `leaky_relu` by its input, from its output: grad_output times the derivative.
 
     a'(x) = 1 where y > 0, else slope
@@ -207,11 +214,11 @@ def leaky_relu_backward(grad_output, output, slope=0.01, *, out=None):
     ------
     TypeError, ValueError : arrays that are not float32 or float64, or that do not fit each other; slope below 0
     """
-    slope = calls.not_negative("leaky_relu_backward", "slope", calls.leak("leaky_relu_backward", slope))
+    slope = calls.not_negative("leaky_relu_backward", "slope", finite_parameter("leaky_relu_backward", "slope", slope))
     return calls.backward(kernels(), "leaky_relu_backward", _LEAKY_RELU, slope, grad_output, output, out)
 
 
-def elu(x, alpha=1.0, *, out=None):
+def elu(x: Array[Float], alpha: float = 1.0, *, out: Array[Float] | None = None) -> Array[Float]:
     """Exponential linear unit.
 
     y = x for x >= 0, else alpha (exp(x) - 1)
@@ -232,10 +239,12 @@ def elu(x, alpha=1.0, *, out=None):
 
     Source: Clevert, Unterthiner, Hochreiter (2015), arXiv 1511.07289, eq. 15 and 16.
     """
-    return calls.value(kernels(), "elu", _ELU, calls.scale("elu", alpha), x, out)
+    return calls.value(kernels(), "elu", _ELU, finite_parameter("elu", "alpha", alpha), x, out)
 
 
-def elu_backward(grad_output, output, alpha=1.0, *, out=None):
+def elu_backward(
+    grad_output: Array[Float], output: Array[Float], alpha: float = 1.0, *, out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `elu` by its input, from its output: grad_output times the derivative.
 
     a'(x) = 1 where y >= 0 (also at x = 0), else y + alpha
@@ -255,11 +264,11 @@ def elu_backward(grad_output, output, alpha=1.0, *, out=None):
     ------
     TypeError, ValueError : arrays that are not float32 or float64, or that do not fit each other; alpha below 0
     """
-    alpha = calls.not_negative("elu_backward", "alpha", calls.scale("elu_backward", alpha))
+    alpha = calls.not_negative("elu_backward", "alpha", finite_parameter("elu_backward", "alpha", alpha))
     return calls.backward(kernels(), "elu_backward", _ELU, alpha, grad_output, output, out)
 
 
-def selu(x, *, out=None):
+def selu(x: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Scaled exponential linear unit.
 
     y = lambda x for x > 0, else lambda alpha (exp(x) - 1)
@@ -284,7 +293,7 @@ def selu(x, *, out=None):
     return calls.value(kernels(), "selu", _SELU, 0.0, x, out)
 
 
-def selu_backward(grad_output, output, *, out=None):
+def selu_backward(grad_output: Array[Float], output: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Gradient of `selu` by its input, from its output: grad_output times the derivative.
 
     a'(x) = lambda where y > 0, else y + lambda alpha (lambda alpha at x = 0)
@@ -306,7 +315,14 @@ def selu_backward(grad_output, output, *, out=None):
     return calls.backward(kernels(), "selu_backward", _SELU, 0.0, grad_output, output, out)
 
 
-def activation_backward_bias(name, grad_output, output_or_input, *, layout="NCHW", out=None):
+def activation_backward_bias(
+    name: Activation,
+    grad_output: Array[Float],
+    output_or_input: Array[Float],
+    *,
+    layout: Layout = "NCHW",
+    out: tuple[Array[Float] | None, Array[Float] | None] | None = None,
+) -> tuple[Array[Float], Array[Float]]:
     """Gradients by the input of an activation and by the bias added just before it, in one sweep over memory.
 
     grad_preactivation = grad_output * a'(.), as the activation's own `_backward`; grad_bias[c] = the sum of

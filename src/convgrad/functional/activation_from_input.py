@@ -3,8 +3,11 @@
 See `convgrad.functional.activation` for what all activations share.
 """
 
+from __future__ import annotations
+
 from .. import elementwise_calls as calls
 from ..activations import CODES
+from ..typing import Array, Float
 from .activation import kernels
 
 _SOFTPLUS = CODES["softplus"]
@@ -12,7 +15,7 @@ _SILU = CODES["silu"]
 _GELU = CODES["gelu"]
 
 
-def softplus(x, *, out=None):
+def softplus(x: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Softplus.
 
     y = log(1 + exp(x)), for every x: there is no threshold above which it is taken for x
@@ -35,7 +38,9 @@ def softplus(x, *, out=None):
     return calls.value(kernels(), "softplus", _SOFTPLUS, 0.0, x, out)
 
 
-def softplus_backward(grad_output, input, *, out=None):
+def softplus_backward(
+    grad_output: Array[Float], input: Array[Float], *, out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `softplus` by its input, from its input: grad_output times the derivative.
 
     a'(x) = sigmoid(x)
@@ -57,7 +62,7 @@ def softplus_backward(grad_output, input, *, out=None):
     return calls.backward(kernels(), "softplus_backward", _SOFTPLUS, 0.0, grad_output, input, out)
 
 
-def silu(x, *, out=None):
+def silu(x: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Sigmoid linear unit (swish).
 
     y = x sigmoid(x)
@@ -80,7 +85,7 @@ def silu(x, *, out=None):
     return calls.value(kernels(), "silu", _SILU, 0.0, x, out)
 
 
-def silu_backward(grad_output, input, *, out=None):
+def silu_backward(grad_output: Array[Float], input: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Gradient of `silu` by its input, from its input: grad_output times the derivative.
 
     a'(x) = p (1 + x (1 - p)), p = sigmoid(x)
@@ -102,7 +107,7 @@ def silu_backward(grad_output, input, *, out=None):
     return calls.backward(kernels(), "silu_backward", _SILU, 0.0, grad_output, input, out)
 
 
-def gelu(x, *, out=None):
+def gelu(x: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Gaussian error linear unit.
 
     y = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2, Phi the distribution function of the standard normal
@@ -125,7 +130,7 @@ def gelu(x, *, out=None):
     return calls.value(kernels(), "gelu", _GELU, 0.0, x, out)
 
 
-def gelu_backward(grad_output, input, *, out=None):
+def gelu_backward(grad_output: Array[Float], input: Array[Float], *, out: Array[Float] | None = None) -> Array[Float]:
     """Gradient of `gelu` by its input, from its input: grad_output times the derivative.
 
     a'(x) = Phi(x) + x phi(x), phi the density of the standard normal

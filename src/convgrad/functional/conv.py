@@ -1,9 +1,27 @@
 """Convolution in two dimensions and its gradients."""
 
+from __future__ import annotations
+
+from typing import Literal, Unpack, overload
+
 from .. import conv_calls
 from .._native import conv as native_kernels
 from ..backends import is_native
 from ..reference import conv_kernels as numpy_kernels
+from ..typing import (
+    Activation,
+    Algorithm,
+    Array,
+    Conv2dOptions,
+    Float,
+    Int,
+    Layout,
+    Padding,
+    Pair,
+    PartialTriple,
+    Shape,
+    Triple,
+)
 
 
 def kernels():
@@ -12,19 +30,19 @@ def kernels():
 
 
 def conv2d(
-    x,
-    weight,
-    bias=None,
+    x: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    activation=None,
-    layout="NCHW",
-    algorithm="auto",
-    out=None,
-):
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    activation: Activation | None = None,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Convolution of x with weight (a cross-correlation: the kernel is not flipped), plus bias, through an activation.
 
     y[n,k,i,j] = f(bias[k] + sum_{c,r,s} weight[k,c,r,s] * xpad[n, c, i*stride + r*dilation, j*stride + s*dilation])
@@ -62,18 +80,18 @@ def conv2d(
 
 
 def conv2d_grad_input(
-    grad_output,
-    weight,
-    input_shape,
+    grad_output: Array[Float],
+    weight: Array[Float],
+    input_shape: Shape,
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    layout="NCHW",
-    algorithm="auto",
-    out=None,
-):
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Gradient of `conv2d` with respect to x.
 
     grad_input[n,c,p,q] = sum of grad_output[n,k,i,j] * weight[k,c,r,s] over all k, i, j, r, s that read that pixel:
@@ -107,8 +125,18 @@ def conv2d_grad_input(
 
 
 def conv2d_grad_weight(
-    grad_output, x, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, layout="NCHW", algorithm="auto", out=None
-):
+    grad_output: Array[Float],
+    x: Array[Float],
+    kernel_size: Pair,
+    *,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Gradient of `conv2d` with respect to its weight.
 
     grad_weight[k,c,r,s] = sum_{n,i,j} grad_output[n,k,i,j] * xpad[n, c, i*stride + r*dilation, j*stride + s*dilation]
@@ -141,7 +169,9 @@ def conv2d_grad_weight(
     return conv_calls.grad_weight(kernels(), "conv2d_grad_weight", 2, grad_output, x, kernel_size, options, out)
 
 
-def conv2d_grad_bias(grad_output, *, layout="NCHW", out=None):
+def conv2d_grad_bias(
+    grad_output: Array[Float], *, layout: Layout = "NCHW", out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `conv2d` with respect to its bias: the sum of grad_output over samples, rows and columns.
 
     Parameters
@@ -159,22 +189,46 @@ def conv2d_grad_bias(grad_output, *, layout="NCHW", out=None):
     return conv_calls.grad_bias(kernels(), "conv2d_grad_bias", 2, grad_output, layout, out)
 
 
+@overload
 def conv2d_backward(
-    grad_output,
-    x,
-    weight,
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    layout="NCHW",
-    algorithm="auto",
-    input_grad=True,
-    weight_grad=True,
-    bias=True,
-    out=None,
-):
+    input_grad: Literal[True] = ...,
+    weight_grad: Literal[True] = ...,
+    bias: Literal[True] = ...,
+    out: PartialTriple[Float] | None = ...,
+    **options: Unpack[Conv2dOptions],
+) -> Triple[Float]: ...
+@overload
+def conv2d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: bool = ...,
+    weight_grad: bool = ...,
+    bias: bool = ...,
+    out: PartialTriple[Float] | None = ...,
+    **options: Unpack[Conv2dOptions],
+) -> PartialTriple[Float]: ...
+def conv2d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+    input_grad: bool = True,
+    weight_grad: bool = True,
+    bias: bool = True,
+    out: PartialTriple[Float] | None = None,
+) -> PartialTriple[Float]:
     """All gradients of `conv2d` (without activation) in one call.
 
     Parameters

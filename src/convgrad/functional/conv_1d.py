@@ -1,23 +1,42 @@
 """Convolution along one axis, its transpose and their gradients: the two-dimensional kernels with one row."""
 
+from __future__ import annotations
+
+from typing import Literal, Unpack, overload
+
 from .. import conv_calls
+from ..typing import (
+    Activation,
+    Algorithm,
+    Array,
+    Conv1dOptions,
+    ConvTranspose1dOptions,
+    ExplicitPadding1d,
+    Float,
+    Int,
+    Layout1d,
+    Padding1d,
+    PartialTriple,
+    Shape,
+    Triple,
+)
 from .conv import kernels
 
 
 def conv1d(
-    x,
-    weight,
-    bias=None,
+    x: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    activation=None,
-    layout="NCW",
-    algorithm="auto",
-    out=None,
-):
+    stride: Int = 1,
+    padding: Padding1d = 0,
+    dilation: Int = 1,
+    groups: Int = 1,
+    activation: Activation | None = None,
+    layout: Layout1d = "NCW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Convolution along one axis: `conv2d` with one row.
 
     Arrays have three axes, (N, C, W) with layout="NCW" and (N, W, C) with "NWC"; "NCHW" and "NHWC" are taken as other
@@ -29,18 +48,18 @@ def conv1d(
 
 
 def conv1d_grad_input(
-    grad_output,
-    weight,
-    input_shape,
+    grad_output: Array[Float],
+    weight: Array[Float],
+    input_shape: Shape,
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    layout="NCW",
-    algorithm="auto",
-    out=None,
-):
+    stride: Int = 1,
+    padding: Padding1d = 0,
+    dilation: Int = 1,
+    groups: Int = 1,
+    layout: Layout1d = "NCW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Gradient of `conv1d` with respect to x: `conv2d_grad_input` with one row.
 
     Arrays have three axes, (N, C, W) with layout="NCW" and (N, W, C) with "NWC"; "NCHW" and "NHWC" are taken as other
@@ -52,8 +71,18 @@ def conv1d_grad_input(
 
 
 def conv1d_grad_weight(
-    grad_output, x, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, layout="NCW", algorithm="auto", out=None
-):
+    grad_output: Array[Float],
+    x: Array[Float],
+    kernel_size: Int,
+    *,
+    stride: Int = 1,
+    padding: Padding1d = 0,
+    dilation: Int = 1,
+    groups: Int = 1,
+    layout: Layout1d = "NCW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Gradient of `conv1d` with respect to its weight: `conv2d_grad_weight` with one row.
 
     Arrays have three axes, (N, C, W) with layout="NCW" and (N, W, C) with "NWC"; "NCHW" and "NHWC" are taken as other
@@ -64,27 +93,53 @@ def conv1d_grad_weight(
     return conv_calls.grad_weight(kernels(), "conv1d_grad_weight", 1, grad_output, x, kernel_size, options, out)
 
 
-def conv1d_grad_bias(grad_output, *, layout="NCW", out=None):
+def conv1d_grad_bias(
+    grad_output: Array[Float], *, layout: Layout1d = "NCW", out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `conv1d` with respect to its bias: the sum of grad_output over samples and positions."""
     return conv_calls.grad_bias(kernels(), "conv1d_grad_bias", 1, grad_output, layout, out)
 
 
+@overload
 def conv1d_backward(
-    grad_output,
-    x,
-    weight,
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
     *,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    layout="NCW",
-    algorithm="auto",
-    input_grad=True,
-    weight_grad=True,
-    bias=True,
-    out=None,
-):
+    input_grad: Literal[True] = ...,
+    weight_grad: Literal[True] = ...,
+    bias: Literal[True] = ...,
+    out: PartialTriple[Float] | None = ...,
+    **options: Unpack[Conv1dOptions],
+) -> Triple[Float]: ...
+@overload
+def conv1d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: bool = ...,
+    weight_grad: bool = ...,
+    bias: bool = ...,
+    out: PartialTriple[Float] | None = ...,
+    **options: Unpack[Conv1dOptions],
+) -> PartialTriple[Float]: ...
+def conv1d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    stride: Int = 1,
+    padding: Padding1d = 0,
+    dilation: Int = 1,
+    groups: Int = 1,
+    layout: Layout1d = "NCW",
+    algorithm: Algorithm = "auto",
+    input_grad: bool = True,
+    weight_grad: bool = True,
+    bias: bool = True,
+    out: PartialTriple[Float] | None = None,
+) -> PartialTriple[Float]:
     """All gradients of `conv1d` (without activation) in one call: `conv2d_backward` with one row.
 
     Arrays have three axes, (N, C, W) with layout="NCW" and (N, W, C) with "NWC"; "NCHW" and "NHWC" are taken as other
@@ -98,20 +153,20 @@ def conv1d_backward(
 
 
 def conv_transpose1d(
-    x,
-    weight,
-    bias=None,
+    x: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
     *,
-    stride=1,
-    padding=0,
-    output_padding=0,
-    dilation=1,
-    groups=1,
-    activation=None,
-    layout="NCW",
-    algorithm="auto",
-    out=None,
-):
+    stride: Int = 1,
+    padding: ExplicitPadding1d = 0,
+    output_padding: Int = 0,
+    dilation: Int = 1,
+    groups: Int = 1,
+    activation: Activation | None = None,
+    layout: Layout1d = "NCW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Transposed convolution along one axis: `conv_transpose2d` with one row.
 
     Arrays have three axes, (N, C, W) with layout="NCW" and (N, W, C) with "NWC"; "NCHW" and "NHWC" are taken as other
@@ -122,23 +177,47 @@ def conv_transpose1d(
     return conv_calls.transpose_forward(kernels(), "conv_transpose1d", 1, x, weight, bias, options, activation, out)
 
 
+@overload
 def conv_transpose1d_backward(
-    grad_output,
-    x,
-    weight,
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
     *,
-    stride=1,
-    padding=0,
-    output_padding=0,
-    dilation=1,
-    groups=1,
-    layout="NCW",
-    algorithm="auto",
-    input_grad=True,
-    weight_grad=True,
-    bias=True,
-    out=None,
-):
+    input_grad: Literal[True] = ...,
+    weight_grad: Literal[True] = ...,
+    bias: Literal[True] = ...,
+    out: PartialTriple[Float] | None = ...,
+    **options: Unpack[ConvTranspose1dOptions],
+) -> Triple[Float]: ...
+@overload
+def conv_transpose1d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: bool = ...,
+    weight_grad: bool = ...,
+    bias: bool = ...,
+    out: PartialTriple[Float] | None = ...,
+    **options: Unpack[ConvTranspose1dOptions],
+) -> PartialTriple[Float]: ...
+def conv_transpose1d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    stride: Int = 1,
+    padding: ExplicitPadding1d = 0,
+    output_padding: Int = 0,
+    dilation: Int = 1,
+    groups: Int = 1,
+    layout: Layout1d = "NCW",
+    algorithm: Algorithm = "auto",
+    input_grad: bool = True,
+    weight_grad: bool = True,
+    bias: bool = True,
+    out: PartialTriple[Float] | None = None,
+) -> PartialTriple[Float]:
     """All gradients of `conv_transpose1d` (without activation): `conv_transpose2d_backward` with one row.
 
     Arrays have three axes, (N, C, W) with layout="NCW" and (N, W, C) with "NWC"; "NCHW" and "NHWC" are taken as other

@@ -1,24 +1,41 @@
 """Transposed convolution in two dimensions and its gradients."""
 
+from __future__ import annotations
+
+from typing import Literal, Unpack, overload
+
 from .. import conv_calls
+from ..typing import (
+    Activation,
+    Algorithm,
+    Array,
+    ConvTranspose2dOptions,
+    ExplicitPadding,
+    Float,
+    Int,
+    Layout,
+    Pair,
+    PartialTriple,
+    Triple,
+)
 from .conv import kernels
 
 
 def conv_transpose2d(
-    x,
-    weight,
-    bias=None,
+    x: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
     *,
-    stride=1,
-    padding=0,
-    output_padding=0,
-    dilation=1,
-    groups=1,
-    activation=None,
-    layout="NCHW",
-    algorithm="auto",
-    out=None,
-):
+    stride: Pair = 1,
+    padding: ExplicitPadding = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    activation: Activation | None = None,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Transposed convolution: the gradient of `conv2d` by its input, as a layer of its own; plus bias, activation.
 
     Every x[n,c,i,j] * weight[c,k,r,s] is added to y[n, k, i*stride + r*dilation - top, j*stride + s*dilation - left];
@@ -55,23 +72,47 @@ def conv_transpose2d(
     return conv_calls.transpose_forward(kernels(), "conv_transpose2d", 2, x, weight, bias, options, activation, out)
 
 
+@overload
 def conv_transpose2d_backward(
-    grad_output,
-    x,
-    weight,
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
     *,
-    stride=1,
-    padding=0,
-    output_padding=0,
-    dilation=1,
-    groups=1,
-    layout="NCHW",
-    algorithm="auto",
-    input_grad=True,
-    weight_grad=True,
-    bias=True,
-    out=None,
-):
+    input_grad: Literal[True] = ...,
+    weight_grad: Literal[True] = ...,
+    bias: Literal[True] = ...,
+    out: PartialTriple[Float] | None = ...,
+    **options: Unpack[ConvTranspose2dOptions],
+) -> Triple[Float]: ...
+@overload
+def conv_transpose2d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: bool = ...,
+    weight_grad: bool = ...,
+    bias: bool = ...,
+    out: PartialTriple[Float] | None = ...,
+    **options: Unpack[ConvTranspose2dOptions],
+) -> PartialTriple[Float]: ...
+def conv_transpose2d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    stride: Pair = 1,
+    padding: ExplicitPadding = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+    input_grad: bool = True,
+    weight_grad: bool = True,
+    bias: bool = True,
+    out: PartialTriple[Float] | None = None,
+) -> PartialTriple[Float]:
     """All gradients of `conv_transpose2d` (without activation) in one call.
 
     grad_input is `conv2d` of grad_output by weight; grad_weight is `conv2d_grad_weight` with x and grad_output in each

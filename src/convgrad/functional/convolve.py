@@ -1,10 +1,15 @@
 """Convolution and correlation with one kernel, as signal processing defines them, and their gradients."""
 
+from __future__ import annotations
+
 from .. import conv_calls
+from ..typing import Array, Float, Mode
 from .conv import kernels
 
 
-def convolve2d(x, kernel, mode="full", *, out=None):
+def convolve2d(
+    x: Array[Float], kernel: Array[Float], mode: Mode = "full", *, out: Array[Float] | None = None
+) -> Array[Float]:
     """Convolution of the last two axes of x with a kernel, which is flipped; beyond its edges x is zero.
 
     y[i,j] = sum_{r,s} x[i - r, j - s] * kernel[r,s]; equal to `scipy.signal.convolve2d` for real two-axis arrays
@@ -30,7 +35,14 @@ def convolve2d(x, kernel, mode="full", *, out=None):
     return conv_calls.convolve(kernels(), "convolve2d", True, x, kernel, mode, out)
 
 
-def convolve2d_backward(grad_output, x, kernel, mode="full", *, out=None):
+def convolve2d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    kernel: Array[Float],
+    mode: Mode = "full",
+    *,
+    out: tuple[Array[Float] | None, Array[Float] | None] | None = None,
+) -> tuple[Array[Float], Array[Float]]:
     """Gradients of `convolve2d` with respect to x and kernel.
 
     Parameters
@@ -54,7 +66,9 @@ def convolve2d_backward(grad_output, x, kernel, mode="full", *, out=None):
     return conv_calls.convolve_backward(kernels(), "convolve2d_backward", True, grad_output, x, kernel, mode, out)
 
 
-def correlate2d(x, kernel, mode="full", *, out=None):
+def correlate2d(
+    x: Array[Float], kernel: Array[Float], mode: Mode = "full", *, out: Array[Float] | None = None
+) -> Array[Float]:
     """Cross-correlation of the last two axes of x with a kernel, not flipped; beyond its edges x is zero.
 
     y[i,j] = sum_{r,s} x[i + r, j + s] * kernel[r,s] with (i, j) from 1 - R, 1 - S in the full result; equal to
@@ -81,7 +95,14 @@ def correlate2d(x, kernel, mode="full", *, out=None):
     return conv_calls.convolve(kernels(), "correlate2d", False, x, kernel, mode, out)
 
 
-def correlate2d_backward(grad_output, x, kernel, mode="full", *, out=None):
+def correlate2d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    kernel: Array[Float],
+    mode: Mode = "full",
+    *,
+    out: tuple[Array[Float] | None, Array[Float] | None] | None = None,
+) -> tuple[Array[Float], Array[Float]]:
     """Gradients of `correlate2d` with respect to x and kernel.
 
     Parameters

@@ -1,8 +1,13 @@
 """The fully connected layer and its gradients."""
 
+from __future__ import annotations
+
+from typing import Literal, overload
+
 from .. import dense_calls as calls
 from ..backends import is_native
 from ..reference import dense_kernels as numpy_kernels
+from ..typing import Activation, Array, Float, PartialTriple, Triple
 from . import dense_kernels as native_kernels
 
 
@@ -11,7 +16,14 @@ def kernels():
     return native_kernels if is_native() else numpy_kernels
 
 
-def linear(x, weight, bias=None, *, activation=None, out=None):
+def linear(
+    x: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
+    *,
+    activation: Activation | None = None,
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Fully connected layer: y = f(x weight^T + bias).
 
     Parameters
@@ -37,7 +49,38 @@ def linear(x, weight, bias=None, *, activation=None, out=None):
     return calls.linear(kernels(), "linear", x, weight, bias, activation, out)
 
 
-def linear_backward(grad_output, x, weight, *, input_grad=True, weight_grad=True, bias=True, out=None):
+@overload
+def linear_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: Literal[True] = ...,
+    weight_grad: Literal[True] = ...,
+    bias: Literal[True] = ...,
+    out: PartialTriple[Float] | None = ...,
+) -> Triple[Float]: ...
+@overload
+def linear_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: bool = ...,
+    weight_grad: bool = ...,
+    bias: bool = ...,
+    out: PartialTriple[Float] | None = ...,
+) -> PartialTriple[Float]: ...
+def linear_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: bool = True,
+    weight_grad: bool = True,
+    bias: bool = True,
+    out: PartialTriple[Float] | None = None,
+) -> PartialTriple[Float]:
     """Gradients of `linear`, before its activation, by x, weight and bias.
 
     grad_x = grad_output weight, grad_weight = grad_output^T x, grad_bias = the sum of grad_output over the leading axes

@@ -3,11 +3,23 @@
 The mask is drawn by a NumPy Generator, one float32 an element; the kernels apply it.
 """
 
+from __future__ import annotations
+
+import numpy as np
+
 from .. import elementwise_calls as calls
+from ..typing import Array, BoolArray, Float, Rng
 from .activation import kernels
 
 
-def dropout(x, p=0.5, *, training=True, rng=None, out=None):
+def dropout(
+    x: Array[Float],
+    p: float = 0.5,
+    *,
+    training: bool = True,
+    rng: Rng = None,
+    out: Array[Float] | tuple[Array[Float] | None, BoolArray | None] | None = None,
+) -> tuple[Array[Float], BoolArray]:
     """Zero each element with probability p and multiply the others by 1 / (1 - p), so that the mean is kept.
 
     Parameters
@@ -32,7 +44,9 @@ def dropout(x, p=0.5, *, training=True, rng=None, out=None):
     return calls.drop(kernels(), "dropout", calls.dropout_constants, x, p, training, rng, out)
 
 
-def dropout_backward(grad_output, mask, p, *, out=None):
+def dropout_backward(
+    grad_output: Array[Float], mask: BoolArray | Array[np.uint8], p: float, *, out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `dropout` by x: grad_output / (1 - p) where the mask is set, else 0.
 
     Parameters
@@ -53,7 +67,14 @@ def dropout_backward(grad_output, mask, p, *, out=None):
     return calls.drop_backward(kernels(), "dropout_backward", calls.dropout_constants, grad_output, mask, p, out)
 
 
-def alpha_dropout(x, p=0.5, *, training=True, rng=None, out=None):
+def alpha_dropout(
+    x: Array[Float],
+    p: float = 0.5,
+    *,
+    training: bool = True,
+    rng: Rng = None,
+    out: Array[Float] | tuple[Array[Float] | None, BoolArray | None] | None = None,
+) -> tuple[Array[Float], BoolArray]:
     """Dropout for self-normalising networks: dropped elements become -lambda alpha, the limit of SELU, and the result
     is scaled.
 
@@ -82,7 +103,9 @@ def alpha_dropout(x, p=0.5, *, training=True, rng=None, out=None):
     return calls.drop(kernels(), "alpha_dropout", calls.alpha_dropout_constants, x, p, training, rng, out)
 
 
-def alpha_dropout_backward(grad_output, mask, p, *, out=None):
+def alpha_dropout_backward(
+    grad_output: Array[Float], mask: BoolArray | Array[np.uint8], p: float, *, out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `alpha_dropout` by x: a grad_output where the mask is set, else 0.
 
     Parameters

@@ -1,10 +1,15 @@
 """Pooling over whole planes: one number for each sample and channel."""
 
+from __future__ import annotations
+
+from typing import Literal, overload
+
 from .. import pool_calls
+from ..typing import Array, Float, Layout, PlaneIndices, Shape
 from .pool import kernels
 
 
-def global_avg_pool2d(x, *, layout="NCHW", out=None):
+def global_avg_pool2d(x: Array[Float], *, layout: Layout = "NCHW", out: Array[Float] | None = None) -> Array[Float]:
     """Mean of every plane.
 
     y[n,c,0,0] = sum over h, w of x[n,c,h,w] / (H * W)
@@ -29,7 +34,9 @@ def global_avg_pool2d(x, *, layout="NCHW", out=None):
     return pool_calls.global_average(kernels(), "global_avg_pool2d", x, layout, out)
 
 
-def global_avg_pool2d_backward(grad_output, input_shape, *, layout="NCHW", out=None):
+def global_avg_pool2d_backward(
+    grad_output: Array[Float], input_shape: Shape, *, layout: Layout = "NCHW", out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `global_avg_pool2d` with respect to x.
 
     grad_x[n,c,h,w] = grad_output[n,c,0,0] / (H * W)
@@ -55,7 +62,33 @@ def global_avg_pool2d_backward(grad_output, input_shape, *, layout="NCHW", out=N
     )
 
 
-def global_max_pool2d(x, *, return_indices=False, layout="NCHW", out=None):
+@overload
+def global_max_pool2d(
+    x: Array[Float], *, return_indices: Literal[False] = ..., layout: Layout = ..., out: Array[Float] | None = ...
+) -> Array[Float]: ...
+@overload
+def global_max_pool2d(
+    x: Array[Float],
+    *,
+    return_indices: Literal[True],
+    layout: Layout = ...,
+    out: tuple[Array[Float] | None, PlaneIndices | None] | None = ...,
+) -> tuple[Array[Float], PlaneIndices]: ...
+@overload
+def global_max_pool2d(
+    x: Array[Float],
+    *,
+    return_indices: bool,
+    layout: Layout = ...,
+    out: Array[Float] | tuple[Array[Float] | None, PlaneIndices | None] | None = ...,
+) -> Array[Float] | tuple[Array[Float], PlaneIndices]: ...
+def global_max_pool2d(
+    x: Array[Float],
+    *,
+    return_indices: bool = False,
+    layout: Layout = "NCHW",
+    out: Array[Float] | tuple[Array[Float] | None, PlaneIndices | None] | None = None,
+) -> Array[Float] | tuple[Array[Float], PlaneIndices]:
     """Largest number of every plane, and where it is.
 
     y[n,c,0,0] = max over h, w of x[n,c,h,w]
@@ -81,7 +114,14 @@ def global_max_pool2d(x, *, return_indices=False, layout="NCHW", out=None):
     return pool_calls.global_max(kernels(), "global_max_pool2d", x, return_indices, layout, out)
 
 
-def global_max_pool2d_backward(grad_output, indices, input_shape, *, layout="NCHW", out=None):
+def global_max_pool2d_backward(
+    grad_output: Array[Float],
+    indices: PlaneIndices,
+    input_shape: Shape,
+    *,
+    layout: Layout = "NCHW",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Gradient of `global_max_pool2d` with respect to x: the whole of it goes to the cell that the index names.
 
     grad_x[n,c,h,w] = grad_output[n,c,0,0] where indices[n,c,0,0] = h * W + w, else 0

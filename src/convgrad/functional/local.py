@@ -1,9 +1,14 @@
 """Locally connected layers: convolutions whose every output pixel has weights of its own."""
 
+from __future__ import annotations
+
+from typing import Literal, overload
+
 from .. import local_calls
 from .._native import local as native_kernels
 from ..backends import is_native
 from ..reference import local_kernels
+from ..typing import Activation, Array, Float, Layout, Pair, PartialTriple, Triple
 
 
 def kernels():
@@ -11,7 +16,16 @@ def kernels():
     return native_kernels if is_native() else local_kernels
 
 
-def locally_connected2d(x, weight, bias=None, *, stride=1, activation=None, layout="NCHW", out=None):
+def locally_connected2d(
+    x: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
+    *,
+    stride: Pair = 1,
+    activation: Activation | None = None,
+    layout: Layout = "NCHW",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Convolution without sharing of weights: every output pixel has a kernel of its own.
 
     y[n,k,i,j] = f(bias[i,j,k] + sum over c, r, s of weight[i,j,k,c,r,s] * x[n, c, i*stride + r, j*stride + s])
@@ -40,9 +54,44 @@ def locally_connected2d(x, weight, bias=None, *, stride=1, activation=None, layo
     return local_calls.forward(kernels(), "locally_connected2d", x, weight, bias, stride, activation, layout, out)
 
 
+@overload
 def locally_connected2d_backward(
-    grad_output, x, weight, *, stride=1, layout="NCHW", input_grad=True, weight_grad=True, bias=True, out=None
-):
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: Literal[True] = ...,
+    weight_grad: Literal[True] = ...,
+    bias: Literal[True] = ...,
+    out: PartialTriple[Float] | None = ...,
+    stride: Pair = ...,
+    layout: Layout = ...,
+) -> Triple[Float]: ...
+@overload
+def locally_connected2d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    input_grad: bool = ...,
+    weight_grad: bool = ...,
+    bias: bool = ...,
+    out: PartialTriple[Float] | None = ...,
+    stride: Pair = ...,
+    layout: Layout = ...,
+) -> PartialTriple[Float]: ...
+def locally_connected2d_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    *,
+    stride: Pair = 1,
+    layout: Layout = "NCHW",
+    input_grad: bool = True,
+    weight_grad: bool = True,
+    bias: bool = True,
+    out: PartialTriple[Float] | None = None,
+) -> PartialTriple[Float]:
     """Gradients of `locally_connected2d` (without activation) with respect to x, weight and bias.
 
     grad_weight[i,j,k,c,r,s] = sum over n of grad_output[n,k,i,j] * x[n, c, i*stride + r, j*stride + s]

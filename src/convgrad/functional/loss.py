@@ -5,10 +5,17 @@ whatever the dtype of the arrays; with "none" it is an array. The gradient is th
 the array with "none". For an empty batch the sum is 0.0 and the mean is NaN.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+import numpy as np
+
 from .. import row_calls as calls
 from .._native import rows as native_kernels
 from ..backends import is_native
 from ..reference import row_kernels as numpy_kernels
+from ..typing import Array, BoolArray, Float, Int, Reduction
 
 
 def kernels():
@@ -16,7 +23,7 @@ def kernels():
     return native_kernels if is_native() else numpy_kernels
 
 
-def softmax(x, *, axis=-1, out=None):
+def softmax(x: Array[Float], *, axis: Int = -1, out: Array[Float] | None = None) -> Array[Float]:
     """Softmax along an axis.
 
     y_k = exp(x_k) / sum_j exp(x_j), computed from x - max(x): any finite x is fine
@@ -40,7 +47,9 @@ def softmax(x, *, axis=-1, out=None):
     return calls.softmax(kernels(), "softmax", False, x, axis, out)
 
 
-def softmax_backward(grad_output, output, *, axis=-1, out=None):
+def softmax_backward(
+    grad_output: Array[Float], output: Array[Float], *, axis: Int = -1, out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `softmax` by x, from its output y: y (g - sum(g y)).
 
     Parameters
@@ -61,7 +70,7 @@ def softmax_backward(grad_output, output, *, axis=-1, out=None):
     return calls.softmax_backward(kernels(), "softmax_backward", False, grad_output, output, axis, out)
 
 
-def log_softmax(x, *, axis=-1, out=None):
+def log_softmax(x: Array[Float], *, axis: Int = -1, out: Array[Float] | None = None) -> Array[Float]:
     """Logarithm of `softmax`, without its underflow: y_k = x_k - max(x) - log(sum_j exp(x_j - max(x))).
 
     Parameters
@@ -83,7 +92,9 @@ def log_softmax(x, *, axis=-1, out=None):
     return calls.softmax(kernels(), "log_softmax", True, x, axis, out)
 
 
-def log_softmax_backward(grad_output, output, *, axis=-1, out=None):
+def log_softmax_backward(
+    grad_output: Array[Float], output: Array[Float], *, axis: Int = -1, out: Array[Float] | None = None
+) -> Array[Float]:
     """Gradient of `log_softmax` by x, from its output y: g - exp(y) sum(g).
 
     Parameters
@@ -104,7 +115,29 @@ def log_softmax_backward(grad_output, output, *, axis=-1, out=None):
     return calls.softmax_backward(kernels(), "log_softmax_backward", True, grad_output, output, axis, out)
 
 
-def softmax_cross_entropy(logits, labels, *, reduction="mean", out=None):
+@overload
+def softmax_cross_entropy(
+    logits: Array[Float],
+    labels: Array[np.integer[Any]] | BoolArray | Array[Float],
+    *,
+    reduction: Literal["mean", "sum"] = ...,
+    out: Array[Float] | None = ...,
+) -> tuple[float, Array[Float]]: ...
+@overload
+def softmax_cross_entropy(
+    logits: Array[Float],
+    labels: Array[np.integer[Any]] | BoolArray | Array[Float],
+    *,
+    reduction: Literal["none"],
+    out: Array[Float] | None = ...,
+) -> tuple[Array[Float], Array[Float]]: ...
+def softmax_cross_entropy(
+    logits: Array[Float],
+    labels: Array[np.integer[Any]] | BoolArray | Array[Float],
+    *,
+    reduction: Reduction = "mean",
+    out: Array[Float] | None = None,
+) -> tuple[float | Array[Float], Array[Float]]:
     """Cross-entropy of softmax(logits) with the labels, and its gradient.
 
     loss_i = -sum_k t[i,k] log p[i,k], p = softmax(logits), which for a label is log(sum_j exp(x_j)) - x_label;
@@ -133,7 +166,21 @@ def softmax_cross_entropy(logits, labels, *, reduction="mean", out=None):
     return calls.softmax_cross_entropy(kernels(), "softmax_cross_entropy", logits, labels, reduction, out)
 
 
-def least_squares(prediction, target, *, reduction="mean", out=None):
+@overload
+def least_squares(
+    prediction: Array[Float],
+    target: Array[Float],
+    *,
+    reduction: Literal["mean", "sum"] = ...,
+    out: Array[Float] | None = ...,
+) -> tuple[float, Array[Float]]: ...
+@overload
+def least_squares(
+    prediction: Array[Float], target: Array[Float], *, reduction: Literal["none"], out: Array[Float] | None = ...
+) -> tuple[Array[Float], Array[Float]]: ...
+def least_squares(
+    prediction: Array[Float], target: Array[Float], *, reduction: Reduction = "mean", out: Array[Float] | None = None
+) -> tuple[float | Array[Float], Array[Float]]:
     """Half the squared distance of prediction and target, and its gradient.
 
     loss_i = 1/2 sum (prediction_i - target_i)^2 over all axes but the first; gradient prediction - target
@@ -159,7 +206,21 @@ def least_squares(prediction, target, *, reduction="mean", out=None):
     return calls.least_squares(kernels(), "least_squares", prediction, target, reduction, out)
 
 
-def sigmoid_cross_entropy(logits, targets, *, reduction="mean", out=None):
+@overload
+def sigmoid_cross_entropy(
+    logits: Array[Float],
+    targets: Array[Float],
+    *,
+    reduction: Literal["mean", "sum"] = ...,
+    out: Array[Float] | None = ...,
+) -> tuple[float, Array[Float]]: ...
+@overload
+def sigmoid_cross_entropy(
+    logits: Array[Float], targets: Array[Float], *, reduction: Literal["none"], out: Array[Float] | None = ...
+) -> tuple[Array[Float], Array[Float]]: ...
+def sigmoid_cross_entropy(
+    logits: Array[Float], targets: Array[Float], *, reduction: Reduction = "mean", out: Array[Float] | None = None
+) -> tuple[float | Array[Float], Array[Float]]:
     """Cross-entropy of sigmoid(logits) with the targets, element by element, and its gradient.
 
     loss = -t log p - (1 - t) log(1 - p) = max(x, 0) - x t + log(1 + exp(-|x|)), p = sigmoid(x); gradient p - t

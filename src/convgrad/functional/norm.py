@@ -1,9 +1,14 @@
 """Batch and layer normalisation, with their gradients."""
 
+from __future__ import annotations
+
+from typing import overload
+
 from .. import norm_calls as calls
 from .._native import norm as native_kernels
 from ..backends import is_native
 from ..reference import norm_kernels as numpy_kernels
+from ..typing import Array, Float, Layout, PartialTriple, Triple
 
 
 def kernels():
@@ -11,19 +16,61 @@ def kernels():
     return native_kernels if is_native() else numpy_kernels
 
 
+@overload
 def batch_norm(
-    x,
-    weight,
-    bias,
-    running_mean=None,
-    running_var=None,
+    x: Array[Float],
+    weight: Array[Float] | None,
+    bias: Array[Float] | None,
+    running_mean: Array[Float],
+    running_var: Array[Float],
     *,
-    training=False,
-    momentum=0.1,
-    eps=1e-5,
-    layout="NCHW",
-    out=None,
-):
+    training: bool = ...,
+    momentum: float = ...,
+    eps: float = ...,
+    layout: Layout = ...,
+    out: Array[Float] | tuple[Array[Float] | None, ...] | None = ...,
+) -> tuple[Array[Float], Array[Float], Array[Float], Array[Float], Array[Float]]: ...
+@overload
+def batch_norm(
+    x: Array[Float],
+    weight: Array[Float] | None,
+    bias: Array[Float] | None,
+    running_mean: None = ...,
+    running_var: None = ...,
+    *,
+    training: bool = ...,
+    momentum: float = ...,
+    eps: float = ...,
+    layout: Layout = ...,
+    out: Array[Float] | tuple[Array[Float] | None, ...] | None = ...,
+) -> tuple[Array[Float], Array[Float], Array[Float], None, None]: ...
+@overload
+def batch_norm(
+    x: Array[Float],
+    weight: Array[Float] | None,
+    bias: Array[Float] | None,
+    running_mean: Array[Float] | None = ...,
+    running_var: Array[Float] | None = ...,
+    *,
+    training: bool = ...,
+    momentum: float = ...,
+    eps: float = ...,
+    layout: Layout = ...,
+    out: Array[Float] | tuple[Array[Float] | None, ...] | None = ...,
+) -> tuple[Array[Float], Array[Float], Array[Float], Array[Float] | None, Array[Float] | None]: ...
+def batch_norm(
+    x: Array[Float],
+    weight: Array[Float] | None,
+    bias: Array[Float] | None,
+    running_mean: Array[Float] | None = None,
+    running_var: Array[Float] | None = None,
+    *,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    layout: Layout = "NCHW",
+    out: Array[Float] | tuple[Array[Float] | None, ...] | None = None,
+) -> tuple[Array[Float], Array[Float], Array[Float], Array[Float] | None, Array[Float] | None]:
     """Normalise each channel to mean 0 and variance 1 over batch and pixels, then scale and shift it.
 
     y = (x - mean) / sqrt(var + eps) * weight + bias, with the mean and (biased) variance of x in training and the
@@ -59,7 +106,17 @@ def batch_norm(
     )
 
 
-def batch_norm_backward(grad_output, x, weight, saved_mean, saved_inv_std, *, training=True, layout="NCHW", out=None):
+def batch_norm_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float] | None,
+    saved_mean: Array[Float],
+    saved_inv_std: Array[Float],
+    *,
+    training: bool = True,
+    layout: Layout = "NCHW",
+    out: PartialTriple[Float] | None = None,
+) -> Triple[Float]:
     """Gradients of `batch_norm` by x, weight and bias.
 
     With xhat = (x - mean) inv_std and means over batch and pixels: grad_bias = sum g, grad_weight = sum g xhat,
@@ -93,7 +150,14 @@ def batch_norm_backward(grad_output, x, weight, saved_mean, saved_inv_std, *, tr
     )
 
 
-def layer_norm(x, weight, bias, *, eps=1e-5, out=None):
+def layer_norm(
+    x: Array[Float],
+    weight: Array[Float] | None,
+    bias: Array[Float] | None,
+    *,
+    eps: float = 1e-5,
+    out: Array[Float] | PartialTriple[Float] | None = None,
+) -> Triple[Float]:
     """Normalise over the last axes, those that weight has, to mean 0 and variance 1, then scale and shift.
 
     y = (x - mean) / sqrt(var + eps) * weight + bias, mean and (biased) variance over weight's axes
@@ -119,7 +183,15 @@ def layer_norm(x, weight, bias, *, eps=1e-5, out=None):
     return calls.layer_norm(kernels(), "layer_norm", x, weight, bias, eps, out)
 
 
-def layer_norm_backward(grad_output, x, weight, saved_mean, saved_inv_std, *, out=None):
+def layer_norm_backward(
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float] | None,
+    saved_mean: Array[Float],
+    saved_inv_std: Array[Float],
+    *,
+    out: PartialTriple[Float] | None = None,
+) -> Triple[Float]:
     """Gradients of `layer_norm` by x, weight and bias.
 
     With xhat = (x - mean) inv_std and h = weight g: grad_x = inv_std (h - mean(h) - xhat mean(h xhat)), means over

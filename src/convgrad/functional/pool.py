@@ -1,9 +1,14 @@
 """Max and average pooling in two dimensions, and their gradients."""
 
+from __future__ import annotations
+
+from typing import Literal, Unpack, overload
+
 from .. import pool_calls
 from .._native import pool as native_kernels
 from ..backends import is_native
 from ..reference import pool_kernels
+from ..typing import Array, Float, Layout, Padding, Pair, PlaneIndices, PoolOptions, Shape, WindowIndices
 
 
 def kernels():
@@ -11,18 +16,45 @@ def kernels():
     return native_kernels if is_native() else pool_kernels
 
 
+@overload
 def max_pool2d(
-    x,
-    kernel_size,
+    x: Array[Float],
+    kernel_size: Pair,
     *,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    return_indices=False,
-    layout="NCHW",
-    out=None,
-):
+    return_indices: Literal[False] = ...,
+    out: Array[Float] | None = ...,
+    **options: Unpack[PoolOptions],
+) -> Array[Float]: ...
+@overload
+def max_pool2d(
+    x: Array[Float],
+    kernel_size: Pair,
+    *,
+    return_indices: Literal[True],
+    out: tuple[Array[Float] | None, WindowIndices | None] | None = ...,
+    **options: Unpack[PoolOptions],
+) -> tuple[Array[Float], WindowIndices]: ...
+@overload
+def max_pool2d(
+    x: Array[Float],
+    kernel_size: Pair,
+    *,
+    return_indices: bool,
+    out: Array[Float] | tuple[Array[Float] | None, WindowIndices | None] | None = ...,
+    **options: Unpack[PoolOptions],
+) -> Array[Float] | tuple[Array[Float], WindowIndices]: ...
+def max_pool2d(
+    x: Array[Float],
+    kernel_size: Pair,
+    *,
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    layout: Layout = "NCHW",
+    out: Array[Float] | tuple[Array[Float] | None, WindowIndices | None] | None = None,
+) -> Array[Float] | tuple[Array[Float], WindowIndices]:
     """Largest number of every window, and where it is.
 
     y[n,c,i,j] = max over r, s of x[n, c, i*stride - top + r*dilation, j*stride - left + s*dilation]
@@ -59,18 +91,18 @@ def max_pool2d(
 
 
 def max_pool2d_backward(
-    grad_output,
-    indices,
-    input_shape,
-    kernel_size,
+    grad_output: Array[Float],
+    indices: WindowIndices,
+    input_shape: Shape,
+    kernel_size: Pair,
     *,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    layout="NCHW",
-    out=None,
-):
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    layout: Layout = "NCHW",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Gradient of `max_pool2d` with respect to x: each number goes to the cell that its index names.
 
     grad_x[n,c,h,w] = sum of grad_output[n,c,i,j] over the windows whose indices[n,c,i,j] is the position of (h, w)
@@ -101,17 +133,17 @@ def max_pool2d_backward(
 
 
 def max_pool2d_plane_indices(
-    indices,
-    input_shape,
-    kernel_size,
+    indices: WindowIndices,
+    input_shape: Shape,
+    kernel_size: Pair,
     *,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    layout="NCHW",
-    out=None,
-):
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    layout: Layout = "NCHW",
+    out: PlaneIndices | None = None,
+) -> PlaneIndices:
     """The indices of `max_pool2d` as positions in the image, as PyTorch counts them.
 
     plane_indices = h * W + w with h = i*stride - top + r*dilation, w = j*stride - left + s*dilation
@@ -139,17 +171,17 @@ def max_pool2d_plane_indices(
 
 
 def avg_pool2d(
-    x,
-    kernel_size,
+    x: Array[Float],
+    kernel_size: Pair,
     *,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    count_include_pad=True,
-    layout="NCHW",
-    out=None,
-):
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    layout: Layout = "NCHW",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Mean of every window.
 
     y[n,c,i,j] = sum over r, s of xpad[n, c, i*stride + r*dilation, j*stride + s*dilation] / count[i,j]
@@ -179,18 +211,18 @@ def avg_pool2d(
 
 
 def avg_pool2d_backward(
-    grad_output,
-    input_shape,
-    kernel_size,
+    grad_output: Array[Float],
+    input_shape: Shape,
+    kernel_size: Pair,
     *,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    count_include_pad=True,
-    layout="NCHW",
-    out=None,
-):
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    layout: Layout = "NCHW",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Gradient of `avg_pool2d` with respect to x: each window shares its number out evenly.
 
     grad_x[n,c,h,w] = sum of grad_output[n,c,i,j] / count[i,j] over the windows that see (h, w)

@@ -1,32 +1,66 @@
 """Convolution with weights packed once, and an account of how a convolution would be computed."""
 
+from __future__ import annotations
+
+import math
+from typing import Any, Generic, Literal, NoReturn
+
 import numpy as np
 
 from .. import backends
 from .._native import conv as _native
 from .._native import runtime
+from .._native.memory import empty
 from ..activations import resolve
-from ..checks import choice, deliver, empty, float_array, float_arrays, integer, output
+from ..call_checks import check_vectors, sizes
+from ..checks import choice, deliver, float_array, float_arrays, output
 from ..precision import get_precision
 from ..reference.conv import conv2d as _conv2d_numpy
-from ..shapes import conv_shape
+from ..shapes import ConvShape, conv_shape
+from ..typing import (
+    Activation,
+    Algorithm,
+    Array,
+    Explanation,
+    Float,
+    FloatArray,
+    FloatDType,
+    Int,
+    Layout,
+    Padding,
+    Pair,
+    Shape,
+)
 
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
 
 
-class PackedConv2d:
+class PackedConv2d(Generic[Float]):
     """`conv2d` with its own weight and bias, packed for the kernel: ``packed(x, out=None)``. See `prepack_conv2d`."""
 
     __slots__ = ("_activation", "_bias", "_code", "_dtype", "_options", "_packed", "_parameter", "_shape", "_weight")
 
-    def __init__(self, weight, bias, input_shape, options, activation):
-        weight, bias = float_arrays("prepack_conv2d", weight=weight, bias=bias)
+    _activation: Activation | None
+    _bias: Array[Float] | None
+    _code: int  # of the activation, for kernels
+    _dtype: np.dtype[Float]
+    _options: tuple[Any, ...]  # of `shapes.conv_shape`, in its order
+    _packed: Any  # for the native kernels; None where the twin computes
+    _parameter: float
+    _shape: ConvShape
+    _weight: Array[Float]
+
+    def __init__(
+        self,
+        weight: Array[Float],
+        bias: Array[Float] | None,
+        input_shape: tuple[int, ...],
+        options: tuple[Any, ...],
+        activation: Activation | None,
+    ) -> None:
+        weight, bias = float_arrays("prepack_conv2d", ("bias",), weight=weight, bias=bias)
         shape = conv_shape("prepack_conv2d", "input_shape", 2, input_shape, weight.shape, *options)
-        if bias is not None and bias.shape != (shape.out_channels,):
-            raise ValueError(
-                f"prepack_conv2d: bias must have shape ({shape.out_channels},), one entry per output channel; "
-                f"got shape {bias.shape}"
-            )
+        check_vectors("prepack_conv2d", shape.out_channels, "output channel", bias=bias)
         set_ = object.__setattr__
         set_(self, "_activation", tuple(activation) if isinstance(activation, list) else activation)
         # As resolved: the caller's may be lists, which may change.
@@ -49,26 +83,26 @@ class PackedConv2d:
             packed = _native.pack(sample, x, self._weight, y)
         set_(self, "_packed", packed)
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"PackedConv2d is immutable: cannot set {name!r}; call prepack_conv2d for other weights")
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"PackedConv2d is immutable: cannot delete {name!r}")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"PackedConv2d(weight {self._weight.shape} {self._dtype}, x {self._shape.input_shape}, any batch size)"
 
     @property
-    def weight(self):
+    def weight(self) -> Array[Float]:
         """The weight, read-only."""
         return self._weight
 
     @property
-    def bias(self):
+    def bias(self) -> Array[Float] | None:
         """The bias, read-only, or None."""
         return self._bias
 
-    def __call__(self, x, out=None):
+    def __call__(self, x: Array[Float], out: Array[Float] | None = None) -> Array[Float]:
         """Convolve x, of the shape that was packed for in all but the batch size; see `conv2d`."""
         x = float_array("PackedConv2d", "x", x)
         if x.dtype != self._dtype:
@@ -97,18 +131,18 @@ class PackedConv2d:
 
 
 def prepack_conv2d(
-    weight,
-    bias=None,
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
     *,
-    input_shape,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    activation=None,
-    layout="NCHW",
-    algorithm="auto",
-):
+    input_shape: Shape,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    activation: Activation | None = None,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+) -> PackedConv2d[Float]:
     """Return an immutable callable ``packed(x, out=None)`` that computes `conv2d` with weights packed once.
 
     Parameters
@@ -127,29 +161,23 @@ def prepack_conv2d(
     ------
     ValueError, TypeError : as `conv2d`
     """
-    if weight is None:
-        float_array("prepack_conv2d", "weight", weight)
-    if not isinstance(input_shape, (tuple, list)):
-        raise TypeError(
-            f"prepack_conv2d: input_shape must be a tuple such as x.shape, got {type(input_shape).__name__}"
-        )
     options = (stride, padding, dilation, groups, layout, algorithm)
-    return PackedConv2d(weight, bias, _sizes("prepack_conv2d", "input_shape", input_shape), options, activation)
+    return PackedConv2d(weight, bias, sizes("prepack_conv2d", "input_shape", input_shape), options, activation)
 
 
 def explain_conv2d(
-    x,
-    weight,
+    x: FloatArray | Shape,
+    weight: FloatArray | Shape,
     *,
-    dtype=None,
-    direction="forward",
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-    layout="NCHW",
-    algorithm="auto",
-):
+    dtype: FloatDType | None = None,
+    direction: Literal["forward", "grad_input", "grad_weight"] = "forward",
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+) -> Explanation:
     """Say how `conv2d` or one of its gradients would be computed here.
 
     Parameters
@@ -172,39 +200,44 @@ def explain_conv2d(
     """
     choice("explain_conv2d", "direction", direction, DIRECTIONS)
     given = {name: value if isinstance(value, np.ndarray) else None for name, value in (("x", x), ("weight", weight))}
-    held = next((array.dtype for array in float_arrays("explain_conv2d", **given) if array is not None), None)
+    held = next(
+        (array.dtype for array in float_arrays("explain_conv2d", tuple(given), **given) if array is not None), None
+    )
     dtype = np.dtype((held or np.float32) if dtype is None else dtype)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"explain_conv2d: dtype must be float32 or float64, got {dtype}")
     if held is not None and held != dtype:
         raise TypeError(f"explain_conv2d: dtype is {dtype} but the arrays are {held}; leave dtype out")
-    shapes = []
-    for name, value in (("x", x), ("weight", weight)):
-        shapes.append(value.shape if isinstance(value, np.ndarray) else _sizes("explain_conv2d", name, value))
+    x_shape, weight_shape = (
+        value.shape
+        if isinstance(value, np.ndarray)
+        else sizes("explain_conv2d", name, value, "an array or a tuple of integers")
+        for name, value in (("x", x), ("weight", weight))
+    )
     options = (stride, padding, dilation, groups, layout, algorithm)
-    shape = conv_shape("explain_conv2d", "x", 2, *shapes, *options)
-    flops = 2 * int(np.prod(shape.weight_shape)) * shape.batch * shape.out_height * shape.out_width
-    account = {"backend": backends.get_backend(), "precision": get_precision(), "flops": flops}
+    shape = conv_shape("explain_conv2d", "x", 2, x_shape, weight_shape, *options)
+    account = Explanation(
+        backend=backends.get_backend(),
+        isa="numpy",
+        precision=get_precision(),
+        algorithm="im2col",
+        reason="the NumPy backend is in force",
+        blocking="none",
+        scratch_bytes=0,
+        shared_bytes=0,
+        threads=1,
+        flops=2 * math.prod(shape.weight_shape) * shape.batch * shape.out_height * shape.out_width,
+    )
     if not backends.is_native():
-        return account | {
-            "isa": "numpy", "algorithm": "im2col", "reason": "the NumPy backend is in force", "threads": 1,
-            "blocking": "none", "scratch_bytes": 0, "shared_bytes": 0,
-        }
+        return account
+    account["isa"] = runtime.isa()
+    if not shape.batch:
+        account["algorithm"], account["reason"] = "none", "the batch is empty"
+        return account
     # Never read or written: memory that is not touched is not taken.
     x, weight = np.empty(shape.input_shape, dtype), np.empty(shape.weight_shape, dtype)
     y = np.empty(shape.output_shape, dtype)
-    if not shape.batch:
-        return account | {
-            "isa": runtime.isa(), "algorithm": "none", "reason": "the batch is empty", "threads": 1,
-            "blocking": "none", "scratch_bytes": 0, "shared_bytes": 0,
-        }
-    code = DIRECTIONS.index(direction)
     source, target = (y, x) if direction == "grad_input" else (x, y)
-    account |= _native.explain(shape, code, source, weight, target)
-    return account | {"isa": runtime.isa(), "reason": _native.reason(shape, dtype == np.float32)}
-
-
-def _sizes(function, name, sizes):
-    if not isinstance(sizes, (tuple, list)):
-        raise TypeError(f"{function}: {name} must be an array or a tuple of integers, got {type(sizes).__name__}")
-    return tuple([integer(function, f"every entry of {name}", size, 0) for size in sizes])
+    account.update(_native.explain(shape, DIRECTIONS.index(direction), source, weight, target))
+    account["reason"] = _native.reason(shape, dtype == np.float32)
+    return account

@@ -1,23 +1,26 @@
 """Subsampling: average pooling with a learned scale and shift for each feature map."""
 
+from __future__ import annotations
+
 from .. import pool_calls
+from ..typing import Array, Float, Layout, Padding, Pair, PartialTriple, Triple
 from .pool import kernels
 
 
 def subsample2d(
-    x,
-    weight,
-    bias,
-    kernel_size,
+    x: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float],
+    kernel_size: Pair,
     *,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    count_include_pad=True,
-    layout="NCHW",
-    out=None,
-):
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    layout: Layout = "NCHW",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Mean of every window, scaled and shifted by channel.
 
     y[n,c,i,j] = weight[c] * mean(window (i, j) of x[n,c]) + bias[c]
@@ -45,19 +48,19 @@ def subsample2d(
 
 
 def subsample2d_backward(
-    grad_output,
-    x,
-    weight,
-    kernel_size,
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
+    kernel_size: Pair,
     *,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    count_include_pad=True,
-    layout="NCHW",
-    out=None,
-):
+    stride: Pair | None = None,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    layout: Layout = "NCHW",
+    out: PartialTriple[Float] | None = None,
+) -> Triple[Float]:
     """Gradients of `subsample2d` with respect to x, weight and bias, in one pass over x.
 
     u[n,c,h,w] = sum of grad_output[n,c,i,j] / count[i,j] over the windows that see (h, w)

@@ -4,8 +4,11 @@ The derivative of some activations is taken from their output, of others from th
 the layers remember whichever it is.
 """
 
+from __future__ import annotations
+
 from .. import functional
 from ..activations import finite_parameter
+from ..typing import FloatArray, Int
 from .base import Layer
 
 __all__ = ["ELU", "GELU", "SELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
@@ -17,18 +20,18 @@ FROM_INPUT = ("softplus", "silu", "gelu")
 class _Activation(Layer):
     """y = f(x), element by element; subclasses name f."""
 
-    _name = None
-    _options = ()
+    _name: str
+    _options: tuple[float, ...] = ()
 
-    def forward(self, x):
+    def forward(self, x: FloatArray) -> FloatArray:
         output = getattr(functional, self._name)(x, *self._options)
         self._kept = x if self._name in FROM_INPUT else output
         return output
 
-    def backward(self, grad_output):
+    def backward(self, grad_output: FloatArray) -> FloatArray:
         return getattr(functional, f"{self._name}_backward")(grad_output, self._remembered("_kept"), *self._options)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._options))})"
 
 
@@ -58,7 +61,7 @@ class LeakyReLU(_Activation):
 
     _name = "leaky_relu"
 
-    def __init__(self, negative_slope=0.01):
+    def __init__(self, negative_slope: float = 0.01) -> None:
         self._options = (non_negative("LeakyReLU", "negative_slope", negative_slope),)
 
 
@@ -70,7 +73,7 @@ class ELU(_Activation):
 
     _name = "elu"
 
-    def __init__(self, alpha=1.0):
+    def __init__(self, alpha: float = 1.0) -> None:
         self._options = (non_negative("ELU", "alpha", alpha),)
 
 
@@ -113,21 +116,21 @@ class Softmax(Layer):
     For training, leave it out: the softmax_cross_entropy loss takes logits and contains it.
     """
 
-    def __init__(self, axis=-1):
+    def __init__(self, axis: Int = -1) -> None:
         self.axis = axis
 
-    def forward(self, x):
+    def forward(self, x: FloatArray) -> FloatArray:
         self._output = functional.softmax(x, axis=self.axis)
         return self._output
 
-    def backward(self, grad_output):
+    def backward(self, grad_output: FloatArray) -> FloatArray:
         return functional.softmax_backward(grad_output, self._remembered("_output"), axis=self.axis)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Softmax(axis={self.axis})"
 
 
-def non_negative(layer, name, value):
+def non_negative(layer: str, name: str, value: float) -> float:
     value = finite_parameter(layer, name, value)
     if not value >= 0:
         raise ValueError(f"{layer}: {name} must be at least 0, as the derivative is taken from the output; got {value}")

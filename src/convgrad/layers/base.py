@@ -6,7 +6,17 @@ Gradients are stored, not added up: every `backward` puts fresh gradients into `
 zero between steps. A layer object can therefore stand in a network only once.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+
+from ..typing import AnyArray, FloatArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
 
 __all__ = ["Layer", "Parameter"]
 
@@ -22,26 +32,26 @@ class Parameter:
 
     __slots__ = ("__weakref__", "data", "grad")
 
-    def __init__(self, data):
+    def __init__(self, data: FloatArray) -> None:
         self.data = data
-        self.grad = None
+        self.grad: FloatArray | None = None
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[np.float32 | np.float64]:
         return self.data.dtype
 
     @property
-    def size(self):
+    def size(self) -> int:
         return self.data.size
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
         return np.array(self.data, dtype=dtype, copy=copy)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
 
 
@@ -59,33 +69,33 @@ class Layer:
 
     training = True
 
-    def forward(self, x):
+    def forward(self, x: FloatArray) -> FloatArray:
         """Return the layer's output for the batch `x`, and remember what `backward` will need.
 
         Arrays are remembered, not copied: change neither `x` nor the output in place before `backward`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward(x)")
 
-    def backward(self, grad_output):
+    def backward(self, grad_output: FloatArray) -> FloatArray:
         """Return the gradient of the loss by the last forward's input, given that by its output."""
         raise NotImplementedError(f"{type(self).__name__} must define backward(grad_output)")
 
-    def __call__(self, x):
+    def __call__(self, x: FloatArray) -> FloatArray:
         return self.forward(x)
 
-    def children(self):
+    def children(self) -> Iterator[tuple[str, Layer]]:
         """Yield (name, layer) for every layer directly inside this one."""
         for name, value in vars(self).items():
             if isinstance(value, Layer):
                 yield name, value
 
-    def layers(self):
+    def layers(self) -> Iterator[Layer]:
         """Yield this layer and all layers inside it, outermost first."""
         yield self
         for _, child in self.children():
             yield from child.layers()
 
-    def named_parameters(self, prefix=""):
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Yield (name, Parameter), named as PyTorch names them: "weight", or "0.weight" inside a Sequential."""
         for name, value in vars(self).items():
             if isinstance(value, Parameter):
@@ -93,25 +103,25 @@ class Layer:
         for name, child in self.children():
             yield from child.named_parameters(f"{prefix}{name}.")
 
-    def parameters(self):
+    def parameters(self) -> list[Parameter]:
         """List of all parameters, in the order of `named_parameters`."""
         return [parameter for _, parameter in self.named_parameters()]
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Switch this layer and all layers inside it to training mode (or, with False, to evaluation); return self."""
         for layer in self.layers():
             layer.training = bool(mode)
         return self
 
-    def eval(self):
+    def eval(self) -> Self:
         """Switch this layer and all layers inside it to evaluation mode; return self."""
         return self.train(False)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, FloatArray]:
         """Return a dict from parameter names to copies of their arrays, with PyTorch's names and layouts."""
         return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> Self:
         """Copy arrays from `state` into the parameters; nothing changes unless everything fits.
 
         Parameters
@@ -138,7 +148,7 @@ class Layer:
             parameter.data[...] = given[name]
         return self
 
-    def _remembered(self, name):
+    def _remembered(self, name: str) -> Any:
         """What `forward` left in attribute `name` for `backward`; RuntimeError where forward was not called."""
         value = getattr(self, name, None)
         if value is None:
@@ -146,7 +156,7 @@ class Layer:
         return value
 
 
-def _mismatches(own, given):
+def _mismatches(own: dict[str, Parameter], given: dict[str, AnyArray]) -> list[str]:
     missing = [f"{name} {parameter.shape}" for name, parameter in own.items() if name not in given]
     extra = [f"{name} {array.shape}" for name, array in given.items() if name not in own]
     shapes, dtypes = [], []

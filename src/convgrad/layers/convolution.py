@@ -1,8 +1,11 @@
 """Convolution layers."""
 
+from __future__ import annotations
+
 from .. import functional
 from ..checks import choice, integer, pair
 from ..shapes import conv_shape
+from ..typing import Activation, Conv2dOptions, FloatArray, FloatDType, Initializer, Int, Layout, Padding, Pair, Rng
 from .weighted import WeightedLayer
 
 __all__ = ["Conv2D"]
@@ -38,21 +41,21 @@ class Conv2D(WeightedLayer):
 
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
+        in_channels: Int,
+        out_channels: Int,
+        kernel_size: Pair,
         *,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        activation=None,
-        layout="NCHW",
-        initializer=None,
-        rng=None,
-        dtype="float32",
-    ):
+        stride: Pair = 1,
+        padding: Padding = 0,
+        dilation: Pair = 1,
+        groups: Int = 1,
+        bias: bool = True,
+        activation: Activation | None = None,
+        layout: Layout = "NCHW",
+        initializer: Initializer | None = None,
+        rng: Rng = None,
+        dtype: FloatDType = "float32",
+    ) -> None:
         self.in_channels = integer("Conv2D", "in_channels", in_channels, 1)
         self.out_channels = integer("Conv2D", "out_channels", out_channels, 1)
         self.groups = integer("Conv2D", "groups", groups, 1)
@@ -69,24 +72,29 @@ class Conv2D(WeightedLayer):
         self._check_padding(shape)
         super().__init__(shape, bias=bias, activation=activation, initializer=initializer, rng=rng, dtype=dtype)
 
-    def _check_padding(self, weight_shape):
+    def _check_padding(self, weight_shape: tuple[int, ...]) -> None:
         """Let a wrong padding fail here, where it was written, not at the first batch: any input that fits will do."""
         smallest = [(k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
         x_shape = (0, self.in_channels, *smallest) if self.layout == "NCHW" else (0, *smallest, self.in_channels)
-        conv_shape("Conv2D", "x", 2, x_shape, weight_shape, algorithm="auto", **self._geometry())
+        options = (self.stride, self.padding, self.dilation, self.groups, self.layout, "auto")
+        conv_shape("Conv2D", "x", 2, x_shape, weight_shape, *options)
 
-    def _affine(self, x, activation):
+    def _affine(self, x: FloatArray, activation: Activation | None) -> FloatArray:
         return functional.conv2d(x, self.weight.data, self._bias_data(), activation=activation, **self._geometry())
 
-    def _affine_backward(self, grad_output, x, input_grad, bias_grad):
+    def _affine_backward(
+        self, grad_output: FloatArray, x: FloatArray, input_grad: bool, bias_grad: bool
+    ) -> tuple[FloatArray | None, FloatArray | None, FloatArray | None]:
         return functional.conv2d_backward(
             grad_output, x, self.weight.data, input_grad=input_grad, bias=bias_grad, **self._geometry()
         )
 
-    def _activation_backward_bias(self, grad_output):
-        return functional.activation_backward_bias(self.activation, grad_output, self._kept, layout=self.layout)
+    def _activation_backward_bias(
+        self, activation: Activation, grad_output: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        return functional.activation_backward_bias(activation, grad_output, self._kept, layout=self.layout)
 
-    def _geometry(self):
+    def _geometry(self) -> Conv2dOptions:
         return {
             "stride": self.stride,
             "padding": self.padding,
@@ -95,7 +103,7 @@ class Conv2D(WeightedLayer):
             "layout": self.layout,
         }
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         defaults = {"stride": (1, 1), "padding": 0, "dilation": (1, 1), "groups": 1, "layout": "NCHW"}
         options = "".join(f", {name}={v!r}" for name, v in self._geometry().items() if v != defaults[name])
         return f"Conv2D({self.in_channels}, {self.out_channels}, {self.kernel_size}{options}{self._tail()})"

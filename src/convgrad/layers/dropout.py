@@ -1,7 +1,10 @@
 """Dropout."""
 
+from __future__ import annotations
+
 from .. import functional
-from ..initializers import generator
+from ..checks import generator
+from ..typing import FloatArray, Rng
 from .base import Layer
 
 __all__ = ["Dropout"]
@@ -19,24 +22,24 @@ class Dropout(Layer):
     which scales while training).
     """
 
-    def __init__(self, p=0.5, *, rng=None):
+    def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p must be at least 0 and at most 1, got {p!r}")
         self.p = float(p)
         self._rng = generator("Dropout", "rng", rng)
 
-    def reseed(self, rng):
+    def reseed(self, rng: Rng) -> None:
         """Draw from now on from `rng`: a numpy.random.Generator, an int seed or None."""
         self._rng = generator("Dropout.reseed", "rng", rng)
 
-    def forward(self, x):
+    def forward(self, x: FloatArray) -> FloatArray:
         output, mask = functional.dropout(x, self.p, training=self.training, rng=self._rng)
         self._kept = (mask, self.training)
         return output
 
-    def backward(self, grad_output):
+    def backward(self, grad_output: FloatArray) -> FloatArray:
         mask, was_training = self._remembered("_kept")
         return functional.dropout_backward(grad_output, mask, self.p) if was_training else grad_output
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Dropout({self.p})"

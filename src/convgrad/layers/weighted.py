@@ -5,11 +5,16 @@ computed in the affine operation's last pass. Those that need z (`FROM_INPUT`) r
 one sweep gives both the gradient by z and the bias gradient (`activation_backward_bias`).
 """
 
+from __future__ import annotations
+
 import math
+from typing import Literal, cast, overload
 
 from .. import functional
 from ..activations import DEFAULT_PARAMETERS, NAMES, resolve
-from ..initializers import generator, he_uniform, zeros
+from ..checks import generator
+from ..initializers import he_uniform, zeros
+from ..typing import Activation, FloatArray, FloatDType, Initializer, Rng
 from .activations import FROM_INPUT, non_negative
 from .base import Layer, Parameter
 
@@ -19,7 +24,16 @@ __all__ = ["WeightedLayer"]
 class WeightedLayer(Layer):
     """y = f(weight applied to x, plus bias); subclasses define the three methods at the end."""
 
-    def __init__(self, weight_shape, *, bias, activation, initializer, rng, dtype):
+    def __init__(
+        self,
+        weight_shape: tuple[int, ...],
+        *,
+        bias: bool,
+        activation: Activation | None,
+        initializer: Initializer | None,
+        rng: Rng,
+        dtype: FloatDType,
+    ) -> None:
         function = type(self).__name__
         self.activation = fused_activation(function, activation)
         rng = generator(function, "rng", rng)
@@ -33,7 +47,7 @@ class WeightedLayer(Layer):
             start = zeros(weight_shape[:1], dtype=dtype) if bias else None
         self.bias = None if start is None else Parameter(start)
 
-    def forward(self, x):
+    def forward(self, x: FloatArray) -> FloatArray:
         if self.activation in FROM_INPUT:
             self._kept = self._affine(x, None)
             output = getattr(functional, self.activation)(self._kept)
@@ -42,13 +56,17 @@ class WeightedLayer(Layer):
         self._x = x
         return output
 
-    def backward(self, grad_output, *, input_grad=True):
+    @overload
+    def backward(self, grad_output: FloatArray, *, input_grad: Literal[True] = ...) -> FloatArray: ...
+    @overload
+    def backward(self, grad_output: FloatArray, *, input_grad: Literal[False]) -> None: ...
+    def backward(self, grad_output: FloatArray, *, input_grad: bool = True) -> FloatArray | None:
         """Store the gradients of weight and bias; return that of the input, or None with `input_grad=False`."""
         x = self._remembered("_x")
         grad_bias = None
         if self.activation is not None:
             if self.bias is not None:
-                grad_output, grad_bias = self._activation_backward_bias(grad_output)
+                grad_output, grad_bias = self._activation_backward_bias(self.activation, grad_output)
             else:
                 name, *parameter = [self.activation] if isinstance(self.activation, str) else self.activation
                 grad_output = getattr(functional, f"{name}_backward")(grad_output, self._kept, *parameter)
@@ -58,30 +76,34 @@ class WeightedLayer(Layer):
             self.bias.grad = plain_grad_bias if needs_bias else grad_bias
         return grad_input
 
-    def _bias_data(self):
+    def _bias_data(self) -> FloatArray | None:
         return None if self.bias is None else self.bias.data
 
-    def _tail(self):
+    def _tail(self) -> str:
         """The end of the description: what is not at its default."""
         text = "" if self.bias is not None else ", bias=False"
         if self.activation is not None:
             text += f", activation={self.activation!r}"
         return text
 
-    def _affine(self, x, activation):
+    def _affine(self, x: FloatArray, activation: Activation | None) -> FloatArray:
         """Return f(z), f the activation given."""
         raise NotImplementedError
 
-    def _affine_backward(self, grad_output, x, input_grad, bias_grad):
+    def _affine_backward(
+        self, grad_output: FloatArray, x: FloatArray, input_grad: bool, bias_grad: bool
+    ) -> tuple[FloatArray | None, FloatArray | None, FloatArray | None]:
         """Return (grad_input, grad_weight, grad_bias), the first and last None where not asked for."""
         raise NotImplementedError
 
-    def _activation_backward_bias(self, grad_output):
+    def _activation_backward_bias(
+        self, activation: Activation, grad_output: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Return the gradients by z and by the bias."""
         raise NotImplementedError
 
 
-def fused_activation(function, activation):
+def fused_activation(function: str, activation: Activation | None) -> Activation | None:
     """Return None, a name or (name, parameter) for the `activation` option of layer `function`."""
     code, parameter = resolve(function, activation)
     name = NAMES[code]
@@ -89,4 +111,4 @@ def fused_activation(function, activation):
         return None
     if name not in DEFAULT_PARAMETERS:
         return name
-    return name, non_negative(function, f"parameter of {name!r}", parameter)
+    return cast(Activation, (name, non_negative(function, f"parameter of {name!r}", parameter)))

@@ -1,46 +1,49 @@
 """Transposed convolution in two dimensions and its gradients."""
 
+from __future__ import annotations
+
 from .. import conv_calls
+from ..typing import Activation, Algorithm, Array, ExplicitPadding, Float, Int, Layout, Pair, PartialTriple
 from . import conv_kernels as kernels
 
 
 def conv_transpose2d(
-    x,
-    weight,
-    bias=None,
+    x: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
     *,
-    stride=1,
-    padding=0,
-    output_padding=0,
-    dilation=1,
-    groups=1,
-    activation=None,
-    layout="NCHW",
-    algorithm="auto",
-    out=None,
-):
+    stride: Pair = 1,
+    padding: ExplicitPadding = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    activation: Activation | None = None,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Twin of `convgrad.conv_transpose2d`."""
     options = (stride, padding, output_padding, dilation, groups, layout, algorithm)
     return conv_calls.transpose_forward(kernels, "conv_transpose2d", 2, x, weight, bias, options, activation, out)
 
 
 def conv_transpose2d_backward(
-    grad_output,
-    x,
-    weight,
+    grad_output: Array[Float],
+    x: Array[Float],
+    weight: Array[Float],
     *,
-    stride=1,
-    padding=0,
-    output_padding=0,
-    dilation=1,
-    groups=1,
-    layout="NCHW",
-    algorithm="auto",
-    input_grad=True,
-    weight_grad=True,
-    bias=True,
-    out=None,
-):
+    stride: Pair = 1,
+    padding: ExplicitPadding = 0,
+    output_padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: Int = 1,
+    layout: Layout = "NCHW",
+    algorithm: Algorithm = "auto",
+    input_grad: bool = True,
+    weight_grad: bool = True,
+    bias: bool = True,
+    out: PartialTriple[Float] | None = None,
+) -> PartialTriple[Float]:
     """Twin of `convgrad.conv_transpose2d_backward`."""
     options = (stride, padding, output_padding, dilation, groups, layout, algorithm)
     return conv_calls.transpose_backward(
