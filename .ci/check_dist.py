@@ -31,6 +31,7 @@ def check_wheel(path):
     if junk:
         fail(f"{path.name} holds files that do not belong there: {junk}")
     wanted = ["convgrad/py.typed", "convgrad/data/digits.npz", "convgrad/data/LICENSE-digits.txt"]
+    wanted += [file.relative_to("src").as_posix() for file in Path("src").rglob("*.pyi")]
     missing = [name for name in wanted if name not in names]
     modules = {Path(name).name.split(".")[0] for name in names if name.endswith((".so", ".pyd"))}
     missing += sorted({file.stem for file in Path("src/convgrad/_native").glob("*.pyx")} - modules)
@@ -51,7 +52,9 @@ def check_sdist(path):
     if built:
         fail(f"{path.name} holds built files: {built}")
     tree = [file for folder in ("src", "csrc", "tests") for file in Path(folder).rglob("*") if file.is_file()]
-    wanted = {file.as_posix() for file in tree if file.suffix in (".c", ".h", ".pyx", ".pxd", ".py", ".npz", ".typed")}
+    wanted = {
+        file.as_posix() for file in tree if file.suffix in (".c", ".h", ".pyx", ".pxd", ".py", ".pyi", ".npz", ".typed")
+    }
     wanted |= {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "setup.py"}
     if wanted - names:
         fail(f"{path.name} lacks {sorted(wanted - names)}")

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import convgrad
-from convgrad import activations, backends, functional, options, precision, reference, shapes
+from convgrad import activations, backends, functional, options, reference, shapes
 from convgrad import typing as types
+from convgrad.precision import PRECISIONS
 
+ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(convgrad.__file__).parents[1]
 
 # What people write: no complaint, and nothing they get is an Any.
@@ -114,25 +116,29 @@ training.fit(layers.ReLU(), x, x, epochs=1, loss="mse")
 """
 
 
-def check(program, folder):
-    """Output of mypy --strict for a program that uses the package, whose own sources are not reported on."""
+def mypy(*options, **environment):
+    """Output of mypy."""
     pytest.importorskip("mypy")
-    file = folder / "program.py"
-    file.write_text(program, encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file=", "--no-pretty"]
-    environment = dict(os.environ)
-    if "site-packages" not in SOURCES.parts:
-        environment["MYPYPATH"] = str(SOURCES)
+    command = [sys.executable, "-m", "mypy", "--no-pretty", *map(str, options)]
     done = subprocess.run(
-        [*command, "--cache-dir", str(folder / "cache"), str(file)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment,
-        check=False,
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=os.environ | environment, check=False
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.stdout
+
+
+def check(program, folder):
+    """Output of mypy --strict for a program that uses the package, whose own sources are not reported on."""
+    file = folder / "program.py"
+    file.write_text(program, encoding="utf-8")
+    found = {} if "site-packages" in SOURCES.parts else {"MYPYPATH": str(SOURCES)}
+    silent = ("--strict", "--follow-imports=silent", "--config-file=")
+    return mypy(*silent, "--cache-dir", folder / "cache", file, **found)
+
+
+def test_the_package_passes_the_checker(tmp_path):
+    output = mypy("--config-file", ROOT / "pyproject.toml", "--cache-dir", tmp_path)
+    assert output.startswith("Success"), output
 
 
 def test_a_program_passes_the_strict_checker(tmp_path):
@@ -201,7 +207,7 @@ def test_literals_are_the_names_that_the_checks_allow():
     assert typing.get_args(types.Layout1d) == tuple(options.LAYOUTS_1D)
     assert typing.get_args(types.Padding)[-1].__args__ == options.PADDING_NAMES
     assert typing.get_args(types.BackendName) == backends.BACKENDS
-    assert typing.get_args(types.PrecisionName) == precision.PRECISIONS
+    assert typing.get_args(types.PrecisionName) == PRECISIONS
 
 
 @pytest.mark.parametrize(
