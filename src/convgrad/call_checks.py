@@ -91,8 +91,8 @@ def outputs(
     *inputs: _Maybe,
     in_place: Iterable[AnyArray] = (),
     primary: bool = False,
-) -> tuple[list[Any], tuple[_Maybe, ...]]:
-    """Several outputs at once: (targets, outs), for kernels and for `deliver_all`.
+) -> tuple[list[Any], tuple[_Maybe, ...] | None]:
+    """Several outputs at once: (targets, outs), the first for kernels, both for `deliver_all`.
 
     `out` is None or a tuple with one array or None for each of `names`; with `primary`, an array alone stands for the
     first. Entries whose shape is None are results that are not computed; their target is None. No result may share
@@ -101,8 +101,8 @@ def outputs(
     if not isinstance(dtypes, tuple):
         dtypes = (dtypes,) * len(names)
     if out is None:
-        targets = [None if shape is None else empty(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-        return targets, (None,) * len(names)
+        wanted = zip(shapes, dtypes, strict=True)
+        return [None if shape is None else empty(shape, dtype) for shape, dtype in wanted], None
     if primary and isinstance(out, np.ndarray):
         outs = (out, *(None,) * (len(names) - 1))
     elif isinstance(out, (tuple, list)) and len(out) == len(names):
@@ -113,7 +113,7 @@ def outputs(
         raise TypeError(
             f"{function}: out must be {alone}a tuple ({', '.join(names)}) with None where no array is given, got {got}"
         )
-    targets = []
+    targets: list[_Maybe] = []
     for position, (name, entry, shape, dtype) in enumerate(zip(names, outs, shapes, dtypes, strict=True)):
         if shape is None:
             if entry is not None:
@@ -127,8 +127,10 @@ def outputs(
     return targets, outs
 
 
-def deliver_all(targets: Sequence[_Maybe], outs: Sequence[_Maybe]) -> tuple[Any, ...]:
+def deliver_all(targets: Sequence[_Maybe], outs: Sequence[_Maybe] | None) -> tuple[Any, ...]:
     """`deliver` for several results, once no kernel reads an input any more: an entry of `outs` may overlap one."""
+    if outs is None:
+        return tuple(targets)
     return tuple([None if target is None else deliver(target, out) for target, out in zip(targets, outs, strict=True)])
 
 

@@ -99,8 +99,13 @@ def in_place_output(function, out, *inputs):
 def _operands(function, code, grad_output, x):
     """grad_output and x checked against each other, C-contiguous."""
     name = "input" if code in _FROM_INPUT else "output"
-    grad_output, x = float_arrays(function, grad_output=grad_output, **{name: x})
-    check_same_shape(function, grad_output=grad_output, **{name: x})
+    grad_output = float_array(function, "grad_output", grad_output)
+    x = float_array(function, name, x)
+    # Small arrays are common here, and each of these calls would cost as much as the kernel.
+    if grad_output.dtype != x.dtype:
+        float_arrays(function, grad_output=grad_output, **{name: x})
+    if grad_output.shape != x.shape:
+        check_same_shape(function, grad_output=grad_output, **{name: x})
     return contiguous(grad_output), contiguous(x)
 
 
