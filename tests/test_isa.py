@@ -45,7 +45,7 @@ LEFT_OUT = {
     "test_conv_errors.py": "refusals come before any kernel",
     "test_pool_errors.py": "refusals come before any kernel",
 }
-SELECTION = "native or test_kernel_table or (test_winograd and not torch)"
+SELECTION = "native or test_kernel_table or test_winograd"
 
 
 def python(*arguments, **environment):

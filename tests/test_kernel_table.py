@@ -38,11 +38,14 @@ CALLS = {
     ),
     "conv2d: depthwise": (("conv_depthwise",), lambda f, a: f(a(*X), a(8, 1, 3, 3), a(8), groups=4)),
     "conv2d_grad_input": (("conv_correlate",), lambda f, a: f(a(*Y), a(*W), X)),
-    "conv2d_grad_input: winograd": (WINOGRAD, lambda f, a: f(a(*Y), a(*W), X, algorithm="winograd")),
-    "conv2d_grad_input: depthwise, strided": (
-        ("conv_depthwise_strided_grad",),
-        lambda f, a: f(a(2, 4, 4, 5), a(4, 1, 3, 3), X, groups=4, stride=2, padding=1),
+    "conv2d_grad_input: depthwise": (
+        ("conv_depthwise",), lambda f, a: f(a(2, 4, 8, 9), a(4, 1, 3, 3), X, groups=4, padding=1),
     ),
+    "conv2d_grad_input: depthwise, stride 2": (
+        ("conv_depthwise_strided_grad",),
+        lambda f, a: f(a(2, 4, 4, 5), a(4, 1, 3, 3), X, groups=4, padding=1, stride=2),
+    ),
+    "conv2d_grad_input: winograd": (WINOGRAD, lambda f, a: f(a(*Y), a(*W), X, algorithm="winograd")),
     "conv2d_grad_weight": (("conv_grad_weight",), lambda f, a: f(a(*Y), a(*X), 3)),
     "conv2d_grad_weight: depthwise": (
         ("conv_depthwise_grad",), lambda f, a: f(a(2, 8, 6, 7), a(*X), 3, groups=4),

@@ -41,6 +41,13 @@ CALLS = {
     ),
     "conv2d_grad_weight": lambda: functional.conv2d_grad_weight(draw(*Y), draw(*X), 3, algorithm="direct", **SAME),
     "conv2d_grad_weight winograd": lambda: functional.conv2d_grad_weight(draw(*Y), draw(*X), 3, **SAME),
+    "conv2d_grad_input depthwise": lambda: functional.conv2d_grad_input(
+        draw(4, 48, 20, 20), draw(48, 1, 3, 3), (4, 48, 40, 40), groups=48, stride=2, **SAME
+    ),
+    "conv2d whole planes": lambda: functional.conv2d(draw(20, 24, 7, 6), draw(200, 24, 7, 6)),
+    "conv2d_grad_weight whole planes": lambda: functional.conv2d_grad_weight(
+        draw(20, 200, 1, 1), draw(20, 24, 7, 6), (7, 6)
+    ),
     "conv2d_grad_weight depthwise": lambda: functional.conv2d_grad_weight(
         draw(4, 48, 40, 40), draw(4, 48, 40, 40), 3, groups=48, **SAME
     ),
@@ -163,6 +170,10 @@ BATCHES = [  # C, K, H, W, kernel, further options: most planes are so small tha
     (8, 12, 11, 7, (2, 5), dict(stride=(2, 3), dilation=(2, 1), groups=4)),
     (32, 32, 6, 6, 3, dict(padding=1, groups=32)),
     (160, 16, 8, 8, 3, dict(padding=1)),
+    (16, 33, 5, 5, 5, {}),
+    (16, 40, 4, 7, (4, 7), {}),
+    (24, 24, 9, 12, 3, dict(stride=2, padding=1, groups=24)),
+    (96, 20, 1, 1, 1, {}),
 ]
 
 

@@ -67,7 +67,7 @@ Int: TypeAlias = SupportsIndex
 Pair: TypeAlias = Int | tuple[Int, Int]
 Shape: TypeAlias = tuple[int, ...] | list[int]
 # As text: NumPy loads its random module when it is first named, which takes longer than all of this package.
-Rng: TypeAlias = "np.random.Generator | int | np.integer[Any] | None"
+Rng: TypeAlias = "np.random.Generator | int | np.integer | None"
 
 # "explicit": without the names, which transposed convolutions do not take.
 ExplicitPadding: TypeAlias = Pair | tuple[tuple[Int, Int], tuple[Int, Int]]
