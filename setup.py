@@ -56,8 +56,8 @@ def extension(path):
     )
 
 
-# Sources whose size in the wheel matters more than the last percent of their speed: the glue, the scalar kernels, and the
-# baseline of x86-64, which only processors older than 2013 fall back to. Hot loops are explicit vectors at any level.
+# Sources whose size in the wheel matters more than the last percent of their speed: the glue, the scalar kernels, and
+# the baseline of x86-64, which only processors older than 2013 use. Hot loops are explicit vectors at any level.
 SMALLER = {"_native": "-O2", "scalar": "-Os", "f32_sse2": "-O2", "f64_sse2": "-Os"}
 
 

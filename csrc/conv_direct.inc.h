@@ -13,6 +13,7 @@
 #define BLOCK_FLAT 1024                /* over pixels */
 #define STAGE_BYTES (512 << 10)        /* of the staged input of one chunk */
 #define CHUNK_TERMS 1536               /* terms added between two visits to the results */
+#define CHAIN_TERMS 256                /* terms of one chain of additions: longer ones round more */
 #define PANEL_BYTES (32 << 10)         /* packed weights that stay in L1 while all pixels of a block pass */
 #define WEIGHT_BYTES (1 << 20)         /* packed weights of one range of k */
 #define SOON_STEP 16                   /* elements of a cache line: what one fetch brings */
@@ -360,8 +361,8 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REA
                               const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
                               ptrdiff_t result_step, int first, const REAL *next) {
     broadcast_tile tile = broadcast_tile_for((int)(width / LANES), pixels);
-    ptrdiff_t most = PANEL_BYTES / (width * (ptrdiff_t)sizeof(REAL)), passes = ceil_div(MAX(terms, 1), most),
-              run = ceil_div(terms, passes);
+    ptrdiff_t most = MIN(CHAIN_TERMS, PANEL_BYTES / (width * (ptrdiff_t)sizeof(REAL)));
+    ptrdiff_t passes = ceil_div(MAX(terms, 1), most), run = ceil_div(terms, passes);
     for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
         ptrdiff_t n = MIN(run, terms - t);
         for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
@@ -382,14 +383,17 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
                             const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
                             ptrdiff_t flat, int first, const REAL *next, REAL *y, ptrdiff_t y_step) {
     ptrdiff_t pixels = (part->rows - 1) * a->stage_row + part->cols, vectors = ceil_div(pixels, LANES);
+    ptrdiff_t run = ceil_div(MAX(terms, 1), ceil_div(MAX(terms, 1), CHAIN_TERMS));
     int most = row_tile_vectors((int)width);
     for (ptrdiff_t v = 0, take; v < vectors; v += take) {
         take = ceil_div(vectors - v, ceil_div(vectors - v, most));
         int at_once = y && (v + take) * LANES <= pixels;
         REAL *out = at_once ? y + v * LANES : result + v * LANES;
         const REAL *soon = next && v * LANES < a->block_cols ? next + v * LANES * a->cols.in_step : out;
-        tiles_rows[width][take](w, stage + v * LANES, offset, terms, first ? bias : zeros, !first, out,
-                                at_once ? y_step : flat, soon, soon == out ? 0 : a->x_at.stride_c);
+        for (ptrdiff_t t = 0; t == 0 || t < terms; t += run)
+            tiles_rows[width][take](w + t * width, stage + v * LANES, offset + t, MIN(run, terms - t),
+                                    first && t == 0 ? bias : zeros, !first || t > 0, out, at_once ? y_step : flat, soon,
+                                    soon == out ? 0 : a->x_at.stride_c);
         if (y && !at_once)
             for (ptrdiff_t k = 0; k < width; k++)
                 copy_run(y + k * y_step + v * LANES, out + k * flat, pixels - v * LANES);
@@ -402,7 +406,7 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
 static void pointwise_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
                             const int32_t *offset, int32_t *stage_offset, const REAL *bias) {
     const ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, step = a->y_at.stride_c;
-    ptrdiff_t j1 = MIN(a->W, b->j0 + a->block_cols);
+    ptrdiff_t j1 = MIN(a->W, b->j0 + a->block_cols), run = ceil_div(a->C, ceil_div(a->C, CHAIN_TERMS));
     const REAL *x = (const REAL *)a->x + b->n0 * a->x_at.stride_n + b->group * a->C * a->x_at.stride_c;
     REAL *y = (REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + b->k0) * step;
     for (ptrdiff_t j = b->j0; j < j1; j += tile) {
@@ -423,8 +427,11 @@ static void pointwise_block(const cg_conv_args *a, const conv_block *b, const RE
             REAL *out = n == tile ? y + k * step + j : result;
             /* the first tiles of channels fetch a line each of the next pixels of every plane */
             const REAL *soon = k < 3 * width && j + tile < j1 ? x + j + tile + k / width * SOON_STEP : stage;
-            tiles_rows[width][vectors](weight + k * a->C, from, at, a->C, bias + k, 0, out, n == tile ? step : tile,
-                                       soon, soon == stage ? 0 : a->x_at.stride_c);
+            for (ptrdiff_t c = 0; c < a->C; c += run)
+                tiles_rows[width][vectors](weight + k * a->C + c * width, from, at + c, MIN(run, a->C - c),
+                                           c ? zeros : bias + k, c > 0, out, n == tile ? step : tile,
+                                           soon == stage ? stage : soon + c * a->x_at.stride_c,
+                                           soon == stage ? 0 : a->x_at.stride_c);
             if (n < tile)
                 for (ptrdiff_t q = 0; q < width; q++)
                     copy_run(y + (k + q) * step + j, result + q * tile, n);
