@@ -134,6 +134,15 @@ cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
     return 0
 
 
+cdef size_t scratch_of(cg_winograd_args *args, int dtype, tuple kernels):
+    """The most that a thread takes in any of these kernels; the last one stays planned."""
+    cdef size_t most = 0
+    for kernel in kernels:
+        plan(kernel, dtype, args)
+        most = max(most, args.task.scratch_bytes)
+    return most
+
+
 cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
     """[blocking, shared bytes, scratch bytes a thread, threads] of a call, for `explain_conv2d`."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows, k_step
@@ -142,12 +151,15 @@ cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
         k_step = channels_at_once(args, dtype)
         rows = rows_at_once(args, dtype, max(C, k_step), GRADIENT_TILES)
         args.row1, args.k1 = rows, min(args.K, k_step)
-        plan(CG_KERNEL_winograd_grad_products, dtype, args)
+        scratch = scratch_of(
+            args, dtype,
+            (CG_KERNEL_winograd_input, CG_KERNEL_winograd_grad_output, CG_KERNEL_winograd_grad_products),
+        )
         return [
             f"{rows} tile rows and {args.k1} output channels at a time",
             shared_bytes(args, dtype, C, rows) + shared_bytes(args, dtype, k_step, rows)
             + products_bytes(args, dtype, C, k_step),
-            args.task.scratch_bytes, threads_for(&args.task),
+            scratch, threads_for(&args.task),
         ]
     if u_bytes:
         plan(CG_KERNEL_winograd_fused, dtype, args)
@@ -157,8 +169,8 @@ cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
         ]
     rows = rows_at_once(args, dtype, C, MULTIPLY_TILES)
     args.row1 = rows
-    plan(CG_KERNEL_winograd_multiply, dtype, args)
+    scratch = scratch_of(args, dtype, (CG_KERNEL_winograd_input, CG_KERNEL_winograd_multiply))
     return [
         f"weight-stationary: {rows} tile rows at a time, weights transformed as they are used",
-        shared_bytes(args, dtype, C, rows), args.task.scratch_bytes, threads_for(&args.task),
+        shared_bytes(args, dtype, C, rows), scratch, threads_for(&args.task),
     ]
