@@ -52,6 +52,7 @@ typedef struct {
     ptrdiff_t R, S;
     int activation;
     double parameter;
+    int samples_are_pixels; /* then nothing may depend on how many pixels there are */
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
     int in_place;                    /* tiles over pixels read x itself */

@@ -9,6 +9,7 @@
 #include "norm.inc.h"
 #include "transpose.inc.h"
 #include "conv_tiles.inc.h"
+#include "conv_plan.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_depthwise.inc.h"
 #include "conv_grad_weight.inc.h"

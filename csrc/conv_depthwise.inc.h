@@ -1,7 +1,7 @@
 /* Depthwise convolution: every output channel reads one plane of x.
  *
- * y[n, k, i, j] = activation(bias[k] + sum over r, s of weight[k, r, s] * xpad[n, k / multiplier, i * stride + r, j *
- * stride + s])
+ * y[n, k, i, j] = activation(bias[k] + sum over r, s of
+ *                 weight[k, r, s] * xpad[n, k / multiplier, i * stride + r, j * stride + s])
  *
  * One block is one plane of x (or a range of its rows) and the planes of y that come from it. The plane is staged with
  * its zero border; a vector of each staged row is loaded once and serves every one of DEPTHWISE_ROWS output rows that

@@ -5,243 +5,13 @@
  *
  * A block of the work is (group of channels, range of k, samples, output rows, output columns). Its inputs are copied
  * with their zero border into scratch that stays in L2, a chunk of input channels at a time; its weights are packed
- * once for all blocks that follow with the same k. Two kinds of tile (conv_tiles.inc.h): over channels   vectors over
- * k, pixels broadcast: no transposed input, results transposed on their way out where y is NCHW over pixels     vectors
- * over adjacent pixels of the staged rows, weights broadcast: for few channels on either side
+ * once for all blocks that follow with the same k. Two kinds of tile (conv_tiles.inc.h):
+ *
+ *   over channels   Vectors over k, pixels broadcast: no transposed input, results transposed on their way out where y
+ *                   is NCHW.
+ *   over pixels     Vectors over adjacent pixels of the staged rows, weights broadcast: for few channels on either
+ *                   side, and for 1x1 kernels, which read x itself.
  */
-#define BLOCK_PIXELS 256               /* over channels: results of one tile row of channels take 64 KB */
-#define BLOCK_FLAT 1024                /* over pixels */
-#define STAGE_BYTES (512 << 10)        /* of the staged input of one chunk */
-#define CHUNK_TERMS 1536               /* terms added between two visits to the results */
-#define CHAIN_TERMS 256                /* terms of one chain of additions: longer ones round more */
-#define PANEL_BYTES (32 << 10)         /* packed weights that stay in L1 while all pixels of a block pass */
-#define WEIGHT_BYTES (1 << 20)         /* packed weights of one range of k */
-#define SOON_STEP 16                   /* elements of a cache line: what one fetch brings */
-#define SLACK (VECTORS_NARROW * LANES) /* tile_rows reads and writes up to a tile beyond the last pixel */
-
-static const REAL zeros[MAX(TILE_CHANNELS_MAX * LANES, TILE_ROWS_CHANNELS)];
-
-static int is_natural(const cg_conv_args *a) {
-    if (a->rows.n_phases != 1 || a->cols.n_phases != 1 || a->w_s != 1 || a->w_r != a->S || a->w_c != a->R * a->S)
-        return 0;
-    const cg_phase *rows = a->rows.phase, *cols = a->cols.phase;
-    if (rows->n_taps != a->R || cols->n_taps != a->S)
-        return 0;
-    for (ptrdiff_t r = 0; r < a->R; r++)
-        if (rows->tap_index[r] != r)
-            return 0;
-    for (ptrdiff_t s = 0; s < a->S; s++)
-        if (cols->tap_index[s] != s)
-            return 0;
-    return 1;
-}
-
-static ptrdiff_t axis_taps(const cg_axis *axis) {
-    ptrdiff_t n = 0;
-    for (ptrdiff_t i = 0; i < axis->n_phases; i++)
-        n += axis->phase[i].n_taps;
-    return n;
-}
-
-/* A 1x1 kernel whose pixels are adjacent in x and in y: rows laid end to end, no border, offsets that fit 32 bits. */
-static int is_pointwise(const cg_conv_args *a) {
-    return a->rows.n_phases == 1 && a->cols.n_phases == 1 && a->R * a->S == 1 && a->cols.in_step == 1 &&
-           a->cols.out_step == 1 && a->rows.max_count == 1 && a->H == 1 && a->cols.max_count == a->W &&
-           a->cols.min_offset == 0 && a->rows.min_offset == 0 && a->x_at.stride_w == 1 && a->y_at.stride_w == 1 &&
-           a->C * (double)llabs(a->x_at.stride_c) < INT32_MAX;
-}
-
-/* Tiles of channels in a range of k: full ones, and for vectors over channels what channel_vectors makes of the rest.
- */
-INLINE ptrdiff_t channel_tiles(const cg_conv_args *a) {
-    ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
-    return ceil_div(a->k_group, width) + 2;
-}
-
-KERNEL_PLAN(conv_correlate) {
-    cg_conv_args *a = args_;
-    ptrdiff_t max_rows = a->rows.max_count, max_cols = a->cols.max_count, phases = a->rows.n_phases * a->cols.n_phases;
-    ptrdiff_t pixels = max_rows * max_cols, terms;
-    a->planar = a->x_at.stride_c != 1 || a->C == 1;
-    a->n_taps = axis_taps(&a->rows) * axis_taps(&a->cols);
-    terms = a->C * MAX(a->n_taps, 1);
-    { /* Cost of either kind of tile in FMA slots; the factors are measured. */
-        double vectors = (double)ceil_div(a->K, LANES);
-        double over_channels = vectors * pixels * (terms * (vectors >= 2 ? 1 : 1.5) + 24.0 * phases);
-        double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
-        int adjacent = is_pointwise(a);
-        double over_pixels = a->K * ceil(flat / LANES) *
-                             (terms * (adjacent       ? 1.0
-                                       : terms <= 200 ? 1
-                                                      : 1.3) +
-                              4.0 * phases);
-        if (!a->planar)
-            over_pixels += (double)a->C * pixels * 2;
-        a->vectors_over_pixels = over_pixels < over_channels;
-    }
-    a->in_place = a->vectors_over_pixels && is_pointwise(a);
-    a->n_chunks = a->in_place ? 1 : MIN(ceil_div(terms, a->n_taps == 1 ? CHUNK_TERMS / 3 : CHUNK_TERMS), a->C);
-    a->c_chunk = ceil_div(a->C, a->n_chunks);
-    a->n_chunks = ceil_div(a->C, a->c_chunk);
-
-    /* how many output positions a block has */
-    ptrdiff_t limit = (a->vectors_over_pixels ? BLOCK_FLAT : BLOCK_PIXELS) / MIN(4, a->cols.n_phases);
-    if (a->in_place)
-        limit = 2 * BLOCK_FLAT / (TILE_ROWS_VECTORS * LANES) * (TILE_ROWS_VECTORS * LANES);
-    else if (a->vectors_over_pixels &&
-             max_rows == 1) { /* one long row: as many columns as keep the stage small, in whole tiles */
-        ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, fit = STAGE_BYTES / 2 / (a->c_chunk * (ptrdiff_t)sizeof(REAL));
-        limit = MIN(limit, MAX(2 * tile, fit / tile * tile));
-    }
-    a->n_col_blocks = ceil_div(max_cols, limit);
-    a->block_cols = ceil_div(max_cols, a->n_col_blocks);
-    if (a->in_place) {
-        a->block_cols = round_up(a->block_cols, TILE_ROWS_VECTORS * LANES);
-        a->n_col_blocks = ceil_div(max_cols, a->block_cols);
-    }
-    a->block_rows = MIN(max_rows, MAX(1, limit / a->block_cols));
-    ptrdiff_t span_h = a->rows.max_offset - a->rows.min_offset, span_w = a->cols.max_offset - a->cols.min_offset;
-    ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1,
-              split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
-    for (;;) {
-        a->stage_rows = ceil_div((a->block_rows - 1) * a->rows.in_step + span_h + 1, split_h);
-        a->stage_cols = ceil_div((a->block_cols - 1) * a->cols.in_step + span_w + 1, split_w);
-        a->stage_pixel = 1;
-        a->stage_row = a->stage_cols;
-        a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
-        if (a->block_rows == 1 || a->in_place || a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES)
-            break;
-        a->block_rows = ceil_div(a->block_rows, 2);
-    }
-    a->n_row_blocks = ceil_div(max_rows, a->block_rows);
-    a->block_rows = ceil_div(max_rows, a->n_row_blocks);
-    a->stage_rows = ceil_div((a->block_rows - 1) * a->rows.in_step + span_h + 1, split_h);
-    a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
-    if (a->in_place)
-        a->stage_plane = TILE_ROWS_VECTORS * LANES; /* only the last tile of a row */
-    else if (a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) >
-             2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
-        a->c_chunk = MIN(a->c_chunk, MAX(8, STAGE_BYTES / (a->stage_plane * (ptrdiff_t)sizeof(REAL))));
-        a->n_chunks = ceil_div(a->C, a->c_chunk);
-    }
-    a->planar |= a->vectors_over_pixels;
-    if (a->planar) {
-        /* planes a multiple of 4 KB apart would share a few cache sets */
-        if (a->stage_plane * sizeof(REAL) % 1024 == 0 && split_h * split_w == 1 && !a->in_place)
-            a->stage_plane += LANES;
-        a->stage_channel = a->stage_plane;
-        a->stage_sample = a->c_chunk * a->stage_plane;
-    } else {
-        a->stage_channel = 1;
-        a->stage_pixel = a->c_chunk;
-        a->stage_row = a->stage_cols * a->c_chunk;
-        a->stage_sample = a->stage_rows * a->stage_row;
-    }
-    a->block_n = 1;
-    if (!a->vectors_over_pixels && a->n_row_blocks == 1 && a->n_col_blocks == 1) {
-        ptrdiff_t by_pixels = MAX(1, BLOCK_PIXELS * 3 / 4 / pixels);
-        ptrdiff_t by_bytes = MAX(1, STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)));
-        a->block_n = MAX(1, MIN(a->N, MIN(by_pixels, by_bytes)));
-    }
-    a->n_batches = ceil_div(a->N, a->block_n);
-
-    /* how many output channels */
-    ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
-    ptrdiff_t tile_bytes = terms * width * (ptrdiff_t)sizeof(REAL);
-    a->k_group = MIN(round_up(a->K, width), width * MAX(1, MIN(4096, WEIGHT_BYTES / tile_bytes)));
-    if (!a->vectors_over_pixels)
-        a->k_group = MIN(a->k_group, 4 * width);
-    a->n_k_groups = ceil_div(a->K, a->k_group);
-
-    ptrdiff_t block_pixels = a->block_n * a->block_rows * a->block_cols;
-    ptrdiff_t flat = a->in_place ? a->stage_plane : a->block_rows * a->stage_row + SLACK;
-    a->slot =
-        a->vectors_over_pixels ? TILE_ROWS_CHANNELS * flat : (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES;
-    a->slot *= a->cols.n_phases;
-    a->n_slots = a->n_chunks > 1 ? channel_tiles(a) * a->rows.n_phases : 1;
-
-    ptrdiff_t at = 0;
-    a->weight_at = at, at += round_up((terms * round_up(a->k_group, LANES)) * sizeof(REAL), 64);
-    a->stage_at = at, at += round_up((a->block_n * a->stage_sample + SLACK) * sizeof(REAL), 64) + 64;
-    a->result_at = at, at += round_up(a->n_slots * a->slot * sizeof(REAL), 64);
-    a->offset_at = at, at += round_up(a->c_chunk * MAX(a->n_taps, 1) * sizeof(int32_t), 64);
-    a->bias_at = at, at += round_up(round_up(a->k_group, LANES) * sizeof(REAL), 64);
-    a->pixel_at = at, at += round_up(MAX(block_pixels + TILE_PIXELS_1, a->C) * sizeof(REAL *), 64);
-    a->temp_at = at, at += round_up(MAX(1, a->R * a->S) * TILE_CHANNELS_MAX * LANES * sizeof(REAL), 64);
-    a->task.scratch_bytes = (size_t)at;
-    a->task.n_blocks = a->groups * a->n_k_groups * a->n_batches * a->n_row_blocks * a->n_col_blocks;
-    a->task.work = 0.25 * a->N * a->groups * a->K * pixels * phases * MAX(1, a->C * a->n_taps / phases);
-}
-
-/* offset[...] from a pixel of the staged input to each term, for every pair of classes, then channel, then row tap,
- * then column tap */
-static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
-    if (a->in_place) {
-        for (ptrdiff_t c = 0; c < a->C; c++)
-            offset[c] = (int32_t)(c * a->x_at.stride_c);
-        return;
-    }
-    ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1,
-              split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
-    ptrdiff_t part = a->stage_rows * a->stage_row;
-    for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
-        for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
-            const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
-            for (ptrdiff_t c = 0; c < a->c_chunk; c++)
-                for (ptrdiff_t i = 0; i < rows->n_taps; i++) {
-                    ptrdiff_t h = rows->tap_offset[i] - a->rows.min_offset;
-                    for (ptrdiff_t j = 0; j < cols->n_taps; j++) {
-                        ptrdiff_t w = cols->tap_offset[j] - a->cols.min_offset;
-                        *offset++ = (int32_t)(c * a->stage_channel + (h % split_h * split_w + w % split_w) * part +
-                                              h / split_h * a->stage_row + w / split_w * a->stage_pixel);
-                    }
-                }
-        }
-}
-
-/* Weights of channels k0 .. k0+n-1 of a group as [classes][c][row tap][column tap][width], zeros where n < width. */
-static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, REAL *to,
-                      REAL *temp) {
-    const REAL *w = weight + k0 * a->w_k;
-    int vectors = width % LANES == 0;
-    if (vectors && is_natural(a)) {
-        transpose_block(to, width, w, a->w_k, n, a->C * a->R * a->S, 1);
-        return;
-    }
-    int adjacent = vectors && a->w_k == 1, square = vectors && a->w_s == 1 && a->w_r == a->S;
-    for (ptrdiff_t c = 0; c < a->C; c++, w += a->w_c) {
-        if (square && !adjacent)
-            transpose_block(temp, width, w, a->w_k, n, a->R * a->S, 1);
-        REAL *base = to;
-        for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
-            for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
-                const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
-                ptrdiff_t taps = rows->n_taps * cols->n_taps;
-                REAL *p = base + c * taps * width;
-                base += a->C * taps * width;
-                for (ptrdiff_t i = 0; i < rows->n_taps; i++)
-                    for (ptrdiff_t j = 0; j < cols->n_taps; j++, p += width) {
-                        ptrdiff_t r = rows->tap_index[i], s = cols->tap_index[j];
-                        if (adjacent) {
-                            copy_run(p, w + r * a->w_r + s * a->w_s, n);
-                            fill_run(p + n, 0, width - n);
-                        } else if (square)
-                            copy_run(p, temp + (r * a->S + s) * width, width);
-                        else {
-                            const REAL *q = w + r * a->w_r + s * a->w_s;
-                            for (ptrdiff_t k = 0; k < n; k++)
-                                p[k] = q[k * a->w_k];
-                            for (ptrdiff_t k = n; k < width; k++)
-                                p[k] = 0;
-                        }
-                    }
-            }
-    }
-}
-
-INLINE ptrdiff_t tile_width(const cg_conv_args *a, ptrdiff_t channels_left) {
-    return a->vectors_over_pixels ? MIN(TILE_ROWS_CHANNELS, channels_left) : channel_vectors(channels_left) * LANES;
-}
 
 /* Where a block stands. */
 typedef struct {
@@ -276,16 +46,25 @@ INLINE int follows(const cg_conv_args *a, const conv_part *part) {
            (part->rows == 1 || (a->rows.out_step * a->y_at.stride_h == part->cols && a->stage_row == part->cols));
 }
 
-/* to[i * n_from + v] = from[v * step + i] for i * n_from + v < n. */
+/* to[i * n_from + v] = from[v * step + i] for i * n_from + v < n; whole vectors of `from` are read. */
 static void interleave_run(REAL *to, const REAL *from, ptrdiff_t step, ptrdiff_t n_from, ptrdiff_t n) {
     ptrdiff_t i = 0;
-    if (n_from == 2)
-        for (; 2 * (i + LANES) <= n; i += LANES) {
+    if (n_from == 2) {
+        for (; 2 * i < n; i += LANES) {
             vec even = v_load(from + i), odd = v_load(from + step + i);
-            v_store(to + 2 * i, v_zip_low(even, odd));
-            v_store(to + 2 * i + LANES, v_zip_high(even, odd));
+            ptrdiff_t rest = n - 2 * i;
+            if (rest >= LANES)
+                v_store(to + 2 * i, v_zip_low(even, odd));
+            else
+                v_store_n(to + 2 * i, v_zip_low(even, odd), rest);
+            if (rest >= 2 * LANES)
+                v_store(to + 2 * i + LANES, v_zip_high(even, odd));
+            else if (rest > LANES)
+                v_store_n(to + 2 * i + LANES, v_zip_high(even, odd), rest - LANES);
         }
-    for (i *= n_from; i < n; i++)
+        return;
+    }
+    for (; i < n; i++)
         to[i] = from[i % n_from * step + i / n_from];
 }
 

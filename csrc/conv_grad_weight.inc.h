@@ -2,12 +2,15 @@
  *
  * A block of the work is (group, range of k, range of terms of the weight (c, r, s) in order); it walks over all
  * samples and pixels itself, so each result has one writer and one order of summation: runs of pixels, each summed from
- * zero, added one after the other. broadcast   vectors over k: grad_output as [pixel][k], x broadcast from the
- * zero-bordered planes, or from x itself where no window reaches over its border. Where a 1x1 kernel makes the two
- * operands alike, the one with fewer channels is transposed: x and grad_output swap their roles (k below is then a
- * channel of x, and c one of grad_output). dot         few k: sums of products along adjacent pixels; the planes are
- * staged once for each column s of the kernel, shifted, so that the pixels of a run are adjacent across row ends and no
- * product meets a value that is not its own
+ * zero, added one after the other. Two kinds of tile:
+ *
+ *   broadcast   Vectors over k: grad_output as [pixel][k], x broadcast from the zero-bordered planes, or from x itself
+ *               where no window reaches over its border. Where a 1x1 kernel makes the two operands alike, the one with
+ *               fewer channels is transposed: x and grad_output swap their roles (k is then a channel of x, and c one
+ *               of grad_output).
+ *   dot         Few k: sums of products along adjacent pixels. The planes are staged once for each column s of the
+ *               kernel, shifted, so that the pixels of a run are adjacent across row ends and no product meets a value
+ *               that is not its own.
  */
 #define GRAD_PIXELS 384
 #define GRAD_STAGE_BYTES (384 << 10)

@@ -1,10 +1,10 @@
 /* The microkernels of direct convolution: a tile of results stays in registers while a list of terms is added.
  *
- * tile_broadcast: KV vectors of output channels x P pixels.  out[p][k] += sum over t of w[t][k] * x[p][offset[t]]
- *     w is packed [t][KV * LANES]; each pixel has a pointer of its own, so pixels may lie anywhere (rows of any stride,
- * other samples). The gradient by the weight is the same sum with t over pixels and p over kernel positions. tile_rows:
- * KR output channels x V vectors of adjacent pixels.  out[k][v] += sum over t of w[t][k] * x[offset[t] + v] tile_dot:
- * KR x P sums of products along adjacent pixels.  out[k][p] += sum over i of g[k][i] * x[p][i]
+ * tile_broadcast   KV vectors of output channels x P pixels:  out[p][k] += sum over t of w[t][k] * x[p][offset[t]]
+ *     w is packed [t][KV * LANES]; each pixel has a pointer of its own, so pixels may lie anywhere (rows of any
+ *     stride, other samples). The gradient by the weight is the same sum with t over pixels, p over kernel positions.
+ * tile_rows        KR output channels x V vectors of pixels:  out[k][v] += sum over t of w[t][k] * x[offset[t] + v]
+ * tile_dot         KR x P sums along adjacent pixels:  out[k][p] += sum over i of g[k][i] * x[p][i]
  *
  * `soon` is what will be needed after this tile: the first two fetch soon[t * soon_step] into the cache as they go, so
  * that copying it later does not wait for memory. A step of 0 fetches nothing new.

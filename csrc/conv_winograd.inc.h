@@ -1,13 +1,17 @@
 /* 3x3 convolution, stride 1, by F(m x m, 3x3): forward and gradient by the input (the same with the kernel rotated).
  *
  * The output is cut into tiles of m x m; a = m + 2, and for each of the a * a points p the transformed inputs of T
- * tiles times the transformed weights is a small matrix product:  M[p] (T x K) = V[p] (T x C) * U[p] (C x K).  Tiles
- * are numbered along tile rows, tile rows over all samples. Layouts, the stride between points padded by one vector so
- * that points do not share cache sets: u[p][k / width][c][width]      width = the vectors of a tile of tile_broadcast,
- * zeros beyond K v[p][c / width][tile][width]   zeros beyond C m[p][tile][width] Few channels: `winograd_weights` fills
- * u once, `winograd_fused` takes a block of tiles through all steps inside L2. Many channels: `winograd_input` fills v
- * for all tiles, `winograd_multiply` takes ranges of k and transforms their weights a chunk of c at a time, so u is
- * never written to memory.
+ * tiles times the transformed weights is a small matrix product:  M[p] (T x K) = V[p] (T x C) * U[p] (C x K).
+ * Tiles are numbered along tile rows, tile rows over all samples. Layouts (the stride between points is padded by one
+ * vector so that points do not share cache sets):
+ *
+ *   u[p][k / width][c][width]      width = the vectors of a tile of tile_broadcast, zeros beyond K
+ *   v[p][c / width][tile][width]   zeros beyond C
+ *   m[p][tile][width]
+ *
+ * Few channels: `winograd_weights` fills u once, `winograd_fused` takes a block of tiles through all steps inside L2.
+ * Many channels: `winograd_input` fills v for all tiles, `winograd_multiply` takes ranges of k and transforms their
+ * weights a chunk of c at a time, so u is never written to memory.
  *
  * Sums over c start from zero every WINOGRAD_CHAIN channels: shorter chains round less. Nothing depends on which tiles
  * share a block.

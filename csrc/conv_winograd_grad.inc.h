@@ -1,12 +1,11 @@
 /* Gradient of a 3x3 convolution, stride 1, by its weight, with Winograd's F(m x m, 3x3): the transpose of the forward
  * algorithm.
  *
- *   grad_weight = GT [ sum over tiles of (A z AT) . (BT d B) ] G      d: input tile, z: tile of grad_output, . element
- * by element
+ *   grad_weight = GT [ sum over tiles of (A z AT) . (BT d B) ] G
  *
- * For each of the (m + 2)^2 points the sum over tiles is a matrix product  du[p] (K x C) = g[p]^T (K x T) * v[p] (T x
- * C). Layouts: v and g as v in conv_winograd.inc.h; du[p][k][round_up(C, LANES)]. The caller goes through the tile rows
- * in ranges and adds up their products.
+ * d: input tile, z: tile of grad_output, . element by element. For each of the (m + 2)^2 points the sum over tiles is a
+ * matrix product  du[p] (K x C) = g[p]^T (K x T) * v[p] (T x C).  Layouts: v and g as v in conv_winograd.inc.h;
+ * du[p][k][round_up(C, LANES)]. The caller goes through the tile rows in ranges and adds up their products.
  */
 #define GRADIENT_RUN 128 /* tiles of one chain of additions */
 

@@ -272,6 +272,7 @@ cdef Plan fill(
         args.rows = row_of_samples(plan, 1)
         args.cols = row_of_samples(plan, args.W)
         args.w_r = args.w_s = 0
+        args.samples_are_pixels = True
         return plan
     at = args.x_at
     if plan.one_row is not None and (args.H == 1 or at.stride_h == args.W * at.stride_w):

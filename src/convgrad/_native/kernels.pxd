@@ -112,6 +112,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t w_group, w_k, w_c, w_r, w_s, R, S
         int activation
         double parameter
+        int samples_are_pixels
         int vectors_over_pixels
         ptrdiff_t c_chunk, n_chunks, k_group, block_n, block_rows, block_cols
         size_t packed_bytes
