@@ -420,3 +420,26 @@ def test_convolutions_in_threads_while_the_cache_is_emptied(large):
                 np.testing.assert_array_equal(result, right)
 
     in_threads(4, work)
+
+
+@pytest.mark.parametrize("junk", [0x7FC00000, 0x7FF80000, 1], ids=["nan-float32", "nan-float64", "denormal"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_results_do_not_depend_on_what_memory_held(dtype, junk, rng):
+    shapes = [(2, 16, 14, 14), (1, 3, 57, 61), (3, 40, 7, 7), (2, 24, 28, 28), (1, 1, 300, 200)]
+    options = [{}, {"padding": 1}, {"stride": 2, "padding": 1}]
+    calls = []
+    for shape in shapes:
+        x = rng.standard_normal(shape).astype(dtype)
+        for kernel in (1, 3, 5):
+            weight = rng.standard_normal((20, shape[1], kernel, kernel)).astype(dtype)
+            for option in options:
+                grad = functional.conv2d(x, weight, **option)
+                calls.append(lambda x=x, w=weight, o=option: functional.conv2d(x, w, **o))
+                calls.append(lambda x=x, w=weight, o=option, g=grad: functional.conv2d_backward(g, x, w, **o))
+    clean = [call() for call in calls]
+    memory.set_junk(junk)
+    try:
+        for call, expected in zip(calls, clean, strict=True):
+            np.testing.assert_equal(call(), expected)
+    finally:
+        memory.set_junk(0)

@@ -7,7 +7,7 @@ freed, wherever that happens.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
@@ -77,6 +77,8 @@ cdef size_t kept_bytes = 0
 cdef size_t limit_bytes = <size_t>256 << 20
 cdef size_t n_system_blocks = 0
 
+cdef uint32_t junk = 0  # what to find in memory that is handed out, for tests
+
 cdef double SMALLEST = 65536  # bytes; smaller arrays are left to NumPy
 
 
@@ -121,6 +123,9 @@ cdef void *take(size_t size) noexcept nogil:
         if block == NULL:
             return NULL
         (<size_t *>block)[0] = wanted
+    if junk:
+        for i in range(<int>min(size // 4, <size_t>1 << 30)):
+            (<uint32_t *>(<char *>block + HEADER))[i] = junk
     return <char *>block + HEADER
 
 
@@ -239,6 +244,13 @@ def set_cache_limit(n_bytes):
     limit_bytes = min(n_bytes, 1 << 62)
     if kept_bytes > limit_bytes:
         empty_cache()
+
+
+def set_junk(uint32_t pattern):
+    """Fill memory with this pattern before it is used as a result or as scratch; 0: leave it. For tests: neither a result
+    nor its time may depend on what memory held before."""
+    global junk
+    junk = pattern
 
 
 def cache_info():
