@@ -58,6 +58,7 @@ typedef struct {
     int in_place;                    /* tiles over pixels read x itself */
     ptrdiff_t n_taps;                /* row taps x column taps, over all phases */
     ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;
+    ptrdiff_t k_share, n_k_shares; /* a range of k in parts, for more blocks */
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks, n_batches;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_pixel, stage_channel, stage_row, stage_sample;
     ptrdiff_t slot, n_slots;
@@ -76,7 +77,7 @@ typedef struct {
     ptrdiff_t stride_h, stride_w, dilation_h, dilation_w, top, left;
     cg_strides x_at, g_at;
     /* filled by the plan */
-    int dot_products, in_place, swap;
+    int dot_products, in_place, swap, along_pixels;
     ptrdiff_t k_block, n_k_blocks, c_block, n_c_blocks;
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_sample, run;

@@ -12,6 +12,7 @@
 #include "conv_plan.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_depthwise.inc.h"
+#include "conv_grad_pointwise.inc.h"
 #include "conv_grad_weight.inc.h"
 #include "winograd_transforms.inc.h"
 #include "conv_winograd.inc.h"

@@ -195,6 +195,7 @@ static void pointwise_block(const cg_conv_args *a, const conv_block *b, const RE
         if (n < tile) {
             for (ptrdiff_t c = 0; c < a->C; c++) {
                 copy_run(stage + c * tile, x + c * a->x_at.stride_c + j, n);
+                fill_run(stage + c * tile + n, 0, round_up(n, LANES) - n); /* arithmetic on junk can be slow */
                 stage_offset[c] = (int32_t)(c * tile);
             }
             from = stage;
@@ -285,10 +286,9 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
     }
 }
 
-/* Weights of one range of k of one group, as correlate_block takes them. */
-static void pack_range(const cg_conv_args *a, ptrdiff_t range, REAL *to, REAL *temp) {
-    ptrdiff_t k0 = range % a->n_k_groups * a->k_group, k1 = MIN(a->K, k0 + a->k_group);
-    const REAL *w = (const REAL *)a->weight + range / a->n_k_groups * a->w_group;
+/* Weights of channels k0 .. k1-1 of one group, as correlate_block takes them. */
+static void pack_range(const cg_conv_args *a, ptrdiff_t group, ptrdiff_t k0, ptrdiff_t k1, REAL *to, REAL *temp) {
+    const REAL *w = (const REAL *)a->weight + group * a->w_group;
     for (ptrdiff_t k = k0, width; k < k1; k += width) {
         width = tile_width(a, k1 - k);
         pack_tile(a, w, k, MIN(width, k1 - k), width, to + (k - k0) * a->C * a->n_taps, temp);
@@ -309,8 +309,11 @@ KERNEL_PLAN(conv_pack) {
 
 KERNEL_RUN(conv_pack) {
     const cg_conv_args *a = args_;
-    for (ptrdiff_t range = begin; range < end; range++)
-        pack_range(a, range, (REAL *)a->packed + range * packed_range(a), (REAL *)((char *)scratch_ + a->temp_at));
+    for (ptrdiff_t range = begin; range < end; range++) {
+        ptrdiff_t k0 = range % a->n_k_groups * a->k_group;
+        pack_range(a, range / a->n_k_groups, k0, MIN(a->K, k0 + a->k_group),
+                   (REAL *)a->packed + range * packed_range(a), (REAL *)((char *)scratch_ + a->temp_at));
+    }
 }
 
 KERNEL_RUN(conv_correlate) {
@@ -318,8 +321,15 @@ KERNEL_RUN(conv_correlate) {
     char *scratch = scratch_;
     REAL *weight = (REAL *)(scratch + a->weight_at), *bias = (REAL *)(scratch + a->bias_at);
     int32_t *offset = (int32_t *)(scratch + a->offset_at);
-    ptrdiff_t packed = -1;
+    ptrdiff_t packed = -1; /* range and share of k whose weights are in scratch */
     fill_offsets(a, offset);
+    if (a->vectors_over_pixels && !a->in_place) { /* vectors reach into what no staging writes: slow if denormal */
+        ptrdiff_t used = a->stage_rows * a->stage_row * a->rows.in_step * a->cols.in_step;
+        REAL *stage = (REAL *)(scratch + a->stage_at);
+        for (ptrdiff_t c = 0; c < a->c_chunk && used < a->stage_plane; c++)
+            fill_run(stage + c * a->stage_plane + used, 0, a->stage_plane - used);
+        fill_run(stage + a->stage_sample, 0, SLACK);
+    }
     for (ptrdiff_t block = begin; block < end; block++) {
         conv_block b;
         ptrdiff_t rest = block;
@@ -327,15 +337,19 @@ KERNEL_RUN(conv_correlate) {
         b.i0 = rest % a->n_row_blocks * a->block_rows, rest /= a->n_row_blocks;
         b.n0 = rest % a->n_batches * a->block_n, rest /= a->n_batches;
         b.n1 = MIN(a->N, b.n0 + a->block_n);
-        b.group = rest / a->n_k_groups;
-        b.k0 = rest % a->n_k_groups * a->k_group;
-        b.k1 = MIN(a->K, b.k0 + a->k_group);
+        ptrdiff_t share = rest % a->n_k_shares * a->k_share, range = rest / a->n_k_shares;
+        b.group = range / a->n_k_groups;
+        b.k0 = range % a->n_k_groups * a->k_group;
+        b.k1 = MIN(MIN(a->K, b.k0 + a->k_group), b.k0 + share + a->k_share);
+        b.k0 += share;
+        if (b.k0 >= b.k1)
+            continue;
         if (rest != packed) {
             if (a->packed)
-                weight = (REAL *)a->packed + rest * packed_range(a);
+                weight = (REAL *)a->packed + range * packed_range(a) + share * a->C * a->n_taps;
             else
-                pack_range(a, rest, weight, (REAL *)(scratch + a->temp_at));
-            for (ptrdiff_t k = 0; k < round_up(a->k_group, LANES); k++)
+                pack_range(a, b.group, b.k0, b.k1, weight, (REAL *)(scratch + a->temp_at));
+            for (ptrdiff_t k = 0; k < round_up(a->k_share, LANES); k++)
                 bias[k] = a->bias && b.k0 + k < b.k1 ? ((const REAL *)a->bias)[b.group * a->K + b.k0 + k] : 0;
             packed = rest;
         }

@@ -17,6 +17,11 @@
 
 KERNEL_PLAN(conv_grad_weight) {
     cg_conv_grad_weight_args *a = args_;
+    a->along_pixels = prefers_pointwise(a);
+    if (a->along_pixels) {
+        plan_pointwise(a);
+        return;
+    }
     int inside = a->top == 0 && a->left == 0 && (a->OH - 1) * a->stride_h + (a->R - 1) * a->dilation_h < a->H &&
                  (a->OW - 1) * a->stride_w + (a->S - 1) * a->dilation_w < a->W;
     a->swap = inside && a->R * a->S * a->stride_h * a->stride_w == 1 && a->C * 2 >= LANES &&
@@ -42,10 +47,8 @@ KERNEL_PLAN(conv_grad_weight) {
 
     a->k_block = dot ? MIN(a->K, 4 * DOT_CHANNELS) : channel_vectors(a->K) * LANES;
     a->n_k_blocks = ceil_div(a->K, a->k_block);
-    /* Terms of a block: enough to pay for staging grad_output, few enough that there are blocks to share out. */
-    ptrdiff_t n = MAX(1, MIN(ceil_div(terms, dot ? 32 : 128), ceil_div(16, a->n_k_blocks * a->groups)));
-    n = MAX(n, ceil_div(terms, 1024));
-    a->c_block = ceil_div(terms, n);
+    /* Terms of a block: many, to pay for transposing grad_output; the runs of pixels follow from them. */
+    a->c_block = ceil_div(terms, ceil_div(terms, 1024));
     a->n_c_blocks = ceil_div(terms, a->c_block);
     ptrdiff_t limit = dot ? 2 * GRAD_PIXELS : GRAD_PIXELS;
     a->n_col_blocks = ceil_div(a->OW, limit);
@@ -77,6 +80,15 @@ KERNEL_PLAN(conv_grad_weight) {
             MAX(1, MIN(a->N, MIN(GRAD_PIXELS / pixels,
                                  a->in_place ? a->N : GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
     a->run = a->block_n * a->block_rows * a->block_cols;
+    /* Fewer terms where there would be too few blocks to share out: that leaves the order of summation alone. */
+    ptrdiff_t threads = MAX(1, a->task.threads), least = dot ? 8 : 2 * TILE_PIXELS_2;
+    while (a->groups * a->n_k_blocks * a->n_c_blocks % threads && a->c_block > least &&
+           a->groups * a->n_k_blocks * a->n_c_blocks < 4 * threads) {
+        a->c_block = ceil_div(terms, a->n_c_blocks + 1);
+        a->n_c_blocks = ceil_div(terms, a->c_block);
+    }
+    channels = MIN(a->C, (a->c_block - 1) / RS + 2);
+    a->stage_sample = channels * a->stage_plane;
 
     ptrdiff_t at = 0;
     a->gradient_at = at, at += round_up(a->run * a->k_block * sizeof(REAL), 64);
@@ -208,7 +220,9 @@ KERNEL_RUN(conv_grad_weight) {
     REAL *result = (REAL *)(scratch + a->result_at);
     int32_t *offset = (int32_t *)(scratch + a->offset_at);
     ptrdiff_t terms = a->C * a->R * a->S;
-    for (ptrdiff_t block = begin; block < end; block++) {
+    for (ptrdiff_t block = begin; block < end && a->along_pixels; block++)
+        run_pointwise(a, block, (REAL *)(scratch + a->result_at));
+    for (ptrdiff_t block = begin; block < end && !a->along_pixels; block++) {
         gradient_run b;
         b.t0 = block % a->n_c_blocks * a->c_block;
         b.n_terms = MIN(a->c_block, terms - b.t0);

@@ -146,6 +146,15 @@ KERNEL_PLAN(conv_correlate) {
         a->k_group = MIN(a->k_group, 4 * width);
     a->n_k_groups = ceil_div(a->K, a->k_group);
 
+    /* Where there are too few blocks to share out, each takes a part of its range of k, in whole tiles. */
+    ptrdiff_t blocks = a->groups * a->n_k_groups * a->n_batches * a->n_row_blocks * a->n_col_blocks;
+    ptrdiff_t threads = MAX(1, a->task.threads), tiles = ceil_div(a->k_group, width);
+    a->n_k_shares = 1;
+    while (blocks * a->n_k_shares % threads && blocks * a->n_k_shares < 4 * threads && a->n_k_shares < tiles)
+        a->n_k_shares++;
+    a->k_share = ceil_div(tiles, a->n_k_shares) * width;
+    a->n_k_shares = ceil_div(a->k_group, a->k_share);
+
     ptrdiff_t block_pixels = a->block_n * a->block_rows * a->block_cols;
     ptrdiff_t flat = a->in_place ? a->stage_plane : a->block_rows * a->stage_row + SLACK;
     a->slot =
@@ -162,7 +171,7 @@ KERNEL_PLAN(conv_correlate) {
     a->pixel_at = at, at += round_up(MAX(block_pixels + TILE_PIXELS_1, a->C) * sizeof(REAL *), 64);
     a->temp_at = at, at += round_up(MAX(1, a->R * a->S) * TILE_CHANNELS_MAX * LANES * sizeof(REAL), 64);
     a->task.scratch_bytes = (size_t)at;
-    a->task.n_blocks = a->groups * a->n_k_groups * a->n_batches * a->n_row_blocks * a->n_col_blocks;
+    a->task.n_blocks = blocks * a->n_k_shares;
     a->task.work = 0.25 * a->N * a->groups * a->K * pixels * phases * MAX(1, a->C * a->n_taps / phases);
 }
 

@@ -3,8 +3,9 @@
  * A kernel is a pair of functions that take one argument struct:
  *   plan(args)   fills args->task: number of independent blocks, scratch bytes a thread, estimated work
  *   run(args, begin, end, scratch)   computes blocks begin .. end-1; scratch is 64-byte aligned, private to the thread
- * Blocks never write the same cell, so any split of them over threads gives the same bits. Kernels know nothing of
- * Python or threads, allocate nothing and cannot fail: every size was checked before they are called.
+ * Blocks never write the same cell, so any split of them over threads gives the same bits. A plan may cut finer for
+ * more threads where that leaves the order of every sum alone. Kernels know nothing else of threads and nothing of
+ * Python, allocate nothing and cannot fail: every size was checked before they are called.
  *
  * Letters: N batch, C input channels, H W input size, K output channels, R S kernel size, OH OW output size. Strides
  * and sizes are in elements unless a name says bytes.
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 typedef struct {
+    int threads; /* IN of the plan: how many threads may share the blocks */
     ptrdiff_t n_blocks;
     size_t scratch_bytes; /* for each thread */
     double work;          /* about one unit an element moved, or eight multiplications and additions from cache */

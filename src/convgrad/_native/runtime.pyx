@@ -159,13 +159,14 @@ cdef void run_parallel(
 
 cdef void plan(int kernel, int dtype, void *args) noexcept:
     """Only plan: fill the planned fields of `args`."""
+    (<cg_task *>args).threads = get_threads() if CG_HAS_OPENMP else 1
     tables[dtype].kernel[kernel].plan(args)
 
 
 cdef int threads_for(const cg_task *task) noexcept:
     """Threads that a planned call uses."""
-    if CG_HAS_OPENMP and task.n_blocks > 1 and task.work >= THREADS_FROM:
-        return min(get_threads(), <int>min(task.n_blocks, 4096))
+    if task.threads > 1 and task.n_blocks > 1 and task.work >= THREADS_FROM:
+        return min(task.threads, <int>min(task.n_blocks, 4096))
     return 1
 
 
@@ -181,7 +182,7 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
     cdef bint with_gil
 
     calls[dtype][kernel] += 1
-    table.kernel[kernel].plan(args)
+    plan(kernel, dtype, args)
     if task.n_blocks <= 0:
         return 0
     n_threads = threads_for(task)
