@@ -12,6 +12,7 @@
 #define DEPTHWISE_RUN 256 /* vectors of products added in one chain */
 #define DEPTHWISE_ROWS 4
 #define DEPTHWISE_BYTES (96 << 10) /* staged at a time */
+#define DEPTHWISE_LINE 2048        /* results of one class of columns */
 
 /* ------------------------------------------------------------------ staging */
 
@@ -41,19 +42,21 @@ static void stage_frame(REAL *stage, const depthwise_frame *frame, ptrdiff_t fir
                         ptrdiff_t x_row, ptrdiff_t H, ptrdiff_t W, int clear) {
     ptrdiff_t skip = MAX(0, -frame->left), left = MAX(0, frame->left); /* a frame may begin inside x */
     W = MIN(W - skip, frame->step * frame->cols - left);
-    for (ptrdiff_t i = 0; i < n; i++, stage += frame->row) {
-        ptrdiff_t h = first + i - frame->top;
-        if (h < 0 || h >= H) {
-            if (clear)
-                fill_run(stage, 0, frame->row);
-        } else if (W <= 0)
-            continue;
-        else if (frame->step == 1)
-            copy_run(stage + left, x + h * x_row + skip, W);
-        else
-            split_run(stage + left % 2 * frame->cols + left / 2, stage + (1 - left % 2) * frame->cols + (left + 1) / 2,
-                      x + h * x_row + skip, W);
+    ptrdiff_t i0 = MAX(0, MIN(n, frame->top - first)), i1 = MAX(i0, MIN(n, H + frame->top - first)); /* inside x */
+    if (clear) {
+        fill_run(stage, 0, i0 * frame->row);
+        fill_run(stage + i1 * frame->row, 0, (n - i1) * frame->row);
     }
+    x += (first + i0 - frame->top) * x_row + skip;
+    stage += i0 * frame->row + (frame->step == 1 ? left : 0);
+    ptrdiff_t even = left % 2 * frame->cols + left / 2, odd = (1 - left % 2) * frame->cols + (left + 1) / 2;
+    for (ptrdiff_t i = i0; i < i1 && W > 0; i++, stage += frame->row, x += x_row)
+        if (frame->step == 2)
+            split_run(stage + even, stage + odd, x, W);
+        else if (W < LANES)
+            v_store_n(stage, v_load_n(x, W), W);
+        else
+            copy_run(stage, x, W);
 }
 
 /* ------------------------------------------------------------------ forward, gradient by the input with stride 1 */
@@ -93,14 +96,23 @@ INLINE void depthwise_rows(const int SIZE, const int STRIDE, const int ROWS, con
         for (; i + DEPTHWISE_ROWS <= rows; i += DEPTHWISE_ROWS)                                                        \
             depthwise_rows(SIZE, STRIDE, DEPTHWISE_ROWS, x + i * STRIDE * row, row, part, w, bias, y + i * y_row,      \
                            y_row, cols);                                                                               \
-        for (; i < rows; i++)                                                                                          \
-            depthwise_rows(SIZE, STRIDE, 1, x + i * STRIDE * row, row, part, w, bias, y + i * y_row, y_row, cols);     \
+        if (i < rows && i > 0) /* the last rows overlap those before */                                                \
+            i = rows - DEPTHWISE_ROWS, depthwise_rows(SIZE, STRIDE, DEPTHWISE_ROWS, x + i * STRIDE * row, row, part,   \
+                                                      w, bias, y + i * y_row, y_row, cols);                            \
+        else                                                                                                           \
+            for (; i < rows; i++)                                                                                      \
+                depthwise_rows(SIZE, STRIDE, 1, x + i * STRIDE * row, row, part, w, bias, y + i * y_row, y_row, cols); \
     }
 DEPTHWISE(3, 1)
 DEPTHWISE(3, 2)
 DEPTHWISE(5, 1)
 DEPTHWISE(5, 2)
 #undef DEPTHWISE
+
+/* Rows that fill less than half a vector: all staged rows as one, whose results are then put together again. */
+INLINE int depthwise_is_narrow(const cg_conv_args *a) {
+    return a->rows.in_step == 1 && a->cols.max_count * 2 <= LANES;
+}
 
 /* Takes the arguments of conv_correlate where both axes have one class and taps at adjacent offsets, C is 1, the kernel
  * a square of 3 or 5, the stride 1 or 2 on both axes, and rows of x and y have adjacent columns. */
@@ -117,17 +129,24 @@ KERNEL_PLAN(conv_depthwise) {
     a->block_n = a->c_chunk = 1;
     a->block_cols = a->cols.max_count;
     a->k_group = a->K;
-    a->task.scratch_bytes = (a->stage_rows * a->stage_row + 2 * LANES) * sizeof(REAL);
+    a->result_at = round_up((a->stage_rows * a->stage_row + 2 * LANES) * sizeof(REAL), 64);
+    a->slot = depthwise_is_narrow(a) ? round_up(a->block_rows * a->stage_row, LANES) + LANES : 0;
+    a->task.scratch_bytes = a->result_at + a->slot * sizeof(REAL);
     a->task.n_blocks = a->N * a->groups * a->n_row_blocks;
     a->task.work = 0.25 * a->N * a->groups * a->K * a->rows.max_count * a->cols.max_count * a->R * a->S;
 }
 
 KERNEL_RUN(conv_depthwise) {
     const cg_conv_args *a = args_;
-    REAL *stage = scratch_;
+    REAL *stage = scratch_, *line = (REAL *)((char *)scratch_ + a->result_at);
     ptrdiff_t step = a->rows.in_step, cols = a->cols.max_count;
     const cg_phase *rows = a->rows.phase, *columns = a->cols.phase;
     depthwise_frame frame = {step, a->stage_cols, a->stage_row, -a->rows.min_offset, -a->cols.min_offset};
+    ptrdiff_t tap_at[25];
+    for (ptrdiff_t r = 0; r < a->R; r++)
+        for (ptrdiff_t s = 0; s < a->S; s++)
+            tap_at[(rows->tap_offset[r] - a->rows.min_offset) * a->S + columns->tap_offset[s] - a->cols.min_offset] =
+                rows->tap_index[r] * a->w_r + columns->tap_index[s] * a->w_s;
     fill_run(stage, 0, a->stage_rows * a->stage_row + 2 * LANES);
     for (ptrdiff_t block = begin; block < end; block++) {
         ptrdiff_t i = block % a->n_row_blocks * a->block_rows, group = block / a->n_row_blocks % a->groups;
@@ -138,15 +157,21 @@ KERNEL_RUN(conv_depthwise) {
         for (ptrdiff_t k = 0; k < a->K; k++) {
             REAL w[25];
             const REAL *from = (const REAL *)a->weight + group * a->w_group + k * a->w_k;
-            for (ptrdiff_t r = 0; r < a->R; r++)
-                for (ptrdiff_t s = 0; s < a->S; s++)
-                    w[(rows->tap_offset[r] - a->rows.min_offset) * a->S + columns->tap_offset[s] - a->cols.min_offset] =
-                        from[rows->tap_index[r] * a->w_r + columns->tap_index[s] * a->w_s];
+            for (ptrdiff_t t = 0; t < a->R * a->S; t++)
+                w[t] = from[tap_at[t]];
             REAL bias = a->bias ? ((const REAL *)a->bias)[group * a->K + k] : 0;
             REAL *y =
                 (REAL *)a->y + n * a->y_at.stride_n + (group * a->K + k) * a->y_at.stride_c + i * a->y_at.stride_h;
             ptrdiff_t y_row = a->y_at.stride_h;
-            if (a->R == 3 && step == 1)
+            if (depthwise_is_narrow(a)) {
+                ptrdiff_t flat = (count - 1) * a->stage_row + cols;
+                if (a->R == 3)
+                    depthwise_3_1(stage, a->stage_row, a->stage_cols, w, bias, line, 0, 1, flat);
+                else
+                    depthwise_5_1(stage, a->stage_row, a->stage_cols, w, bias, line, 0, 1, flat);
+                for (ptrdiff_t h = 0; h < count; h++)
+                    copy_run(y + h * y_row, line + h * a->stage_row, cols);
+            } else if (a->R == 3 && step == 1)
                 depthwise_3_1(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols);
             else if (a->R == 3)
                 depthwise_3_2(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols);
@@ -164,8 +189,8 @@ KERNEL_RUN(conv_depthwise) {
 
 /* ------------------------------------------------------------------ gradient by the input with stride 2 */
 
-/* y[j] = bias + sum over NR x NS taps of w[r * 3 + s] * g[row_at[r] * row + col_at[s] + j] for j < n; up to LANES - 1
- * more are written. */
+/* y[j] = bias + sum over NR x NS taps of w[r * 3 + s] * g[row_at[r] * row + col_at[s] + j] for j < n, and for up to
+ * LANES - 1 more. */
 INLINE void depthwise_class(const int NR, const int NS, const REAL *g, ptrdiff_t row, const ptrdiff_t *row_at,
                             const ptrdiff_t *col_at, const REAL *w, REAL bias, REAL *y, ptrdiff_t n) {
     vec weight[9];
@@ -202,19 +227,20 @@ static void depthwise_class_any(ptrdiff_t nr, ptrdiff_t ns, const REAL *g, ptrdi
 }
 
 /* Takes the arguments of conv_correlate where both axes have two classes of at most three taps, C and K are 1, and rows
- * of x and y have adjacent columns. One block is one plane. */
+ * of x and y have adjacent columns. One block is one plane. The rows of a class are computed as one, as many at a time
+ * as keep the results in L1, and both classes of columns interleaved on their way to y. */
 KERNEL_PLAN(conv_depthwise_strided_grad) {
     cg_conv_args *a = args_;
     ptrdiff_t counts = 0;
     for (ptrdiff_t v = 0; v < a->cols.n_phases; v++)
         counts += a->cols.phase[v].count;
-    a->block_cols = counts; /* columns of y */
     a->stage_row = a->stage_cols = a->cols.max_count + a->cols.max_offset - a->cols.min_offset;
     a->stage_rows = a->rows.max_count + a->rows.max_offset - a->rows.min_offset;
     a->result_at = round_up((a->stage_rows * a->stage_row + 2 * LANES) * sizeof(REAL), 64);
-    a->slot = round_up(a->cols.max_count, LANES);
     a->block_n = a->c_chunk = a->k_group = 1;
-    a->block_rows = a->rows.max_count * 2;
+    a->block_rows = MIN(a->rows.max_count, MAX(1, DEPTHWISE_LINE / a->stage_row));
+    a->block_cols = counts; /* columns of y */
+    a->slot = round_up(a->block_rows * a->stage_row, LANES) + LANES;
     a->task.scratch_bytes = a->result_at + 2 * a->slot * sizeof(REAL);
     a->task.n_blocks = a->N * a->groups;
     a->task.work = 0.25 * a->N * a->groups * a->rows.max_count * a->cols.max_count * a->R * a->S;
@@ -235,25 +261,27 @@ KERNEL_RUN(conv_depthwise_strided_grad) {
         REAL *plane = (REAL *)a->y + n * a->y_at.stride_n + group * a->y_at.stride_c;
         for (ptrdiff_t u = 0; u < a->rows.n_phases; u++) {
             const cg_phase *rows = a->rows.phase + u;
-            ptrdiff_t row_at[3], col_at[2][3];
-            REAL w[2][9];
+            ptrdiff_t row_at[3], col_at[3];
+            REAL w[9];
             for (ptrdiff_t r = 0; r < rows->n_taps; r++)
                 row_at[r] = rows->tap_offset[r] - a->rows.min_offset;
-            for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
-                const cg_phase *cols = a->cols.phase + v;
-                for (ptrdiff_t s = 0; s < cols->n_taps; s++) {
-                    col_at[v][s] = cols->tap_offset[s] - a->cols.min_offset;
-                    for (ptrdiff_t r = 0; r < rows->n_taps; r++)
-                        w[v][r * 3 + s] = from[rows->tap_index[r] * a->w_r + cols->tap_index[s] * a->w_s];
+            for (ptrdiff_t i = 0; i < rows->count; i += a->block_rows) {
+                ptrdiff_t count = MIN(a->block_rows, rows->count - i);
+                for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
+                    const cg_phase *cols = a->cols.phase + v;
+                    for (ptrdiff_t s = 0; s < cols->n_taps; s++) {
+                        col_at[s] = cols->tap_offset[s] - a->cols.min_offset;
+                        for (ptrdiff_t r = 0; r < rows->n_taps; r++)
+                            w[r * 3 + s] = from[rows->tap_index[r] * a->w_r + cols->tap_index[s] * a->w_s];
+                    }
+                    depthwise_class_any(rows->n_taps, cols->n_taps, stage + i * a->stage_row, a->stage_row, row_at,
+                                        col_at, w, bias, lines + v * a->slot, (count - 1) * a->stage_row + cols->count);
                 }
-            }
-            for (ptrdiff_t i = 0; i < rows->count; i++) {
-                REAL *y = plane + (rows->out_first + i * a->rows.out_step) * a->y_at.stride_h;
-                for (ptrdiff_t v = 0; v < a->cols.n_phases; v++)
-                    depthwise_class_any(rows->n_taps, a->cols.phase[v].n_taps, stage + i * a->stage_row, a->stage_row,
-                                        row_at, col_at[v], w[v], bias, lines + v * a->slot, a->cols.phase[v].count);
-                interleave_run(y, lines, a->slot, a->cols.n_phases, a->block_cols);
-                activate_run(a->activation, (REAL)a->parameter, y, a->block_cols);
+                for (ptrdiff_t h = 0; h < count; h++) {
+                    REAL *y = plane + (rows->out_first + (i + h) * a->rows.out_step) * a->y_at.stride_h;
+                    interleave_run(y, lines + h * a->stage_row, a->slot, a->cols.n_phases, a->block_cols);
+                    activate_run(a->activation, (REAL)a->parameter, y, a->block_cols);
+                }
             }
         }
     }
@@ -261,42 +289,52 @@ KERNEL_RUN(conv_depthwise_strided_grad) {
 
 /* ------------------------------------------------------------------ gradient by the weight */
 
-/* sum[r * SIZE + s] += g[i][j ..] * x of its tap, for rows of g and all columns; lanes beyond the last column take no
- * part. */
+/* sums[r * SIZE + s] += g[i][j ..] * x of its tap, for rows of g and all columns, in vectors; lanes beyond the last
+ * column take no part. */
 INLINE void depthwise_products(const int SIZE, const int STRIDE, const REAL *x, ptrdiff_t row, ptrdiff_t part,
-                               const REAL *g, ptrdiff_t g_row, ptrdiff_t rows, ptrdiff_t cols, double *total) {
-    ptrdiff_t whole = cols / LANES * LANES, rest = cols - whole, most = MAX(1, DEPTHWISE_RUN / ceil_div(cols, LANES));
-    for (ptrdiff_t first = 0; first < rows; first += most) {
-        vec sum[25];
-        UNROLL for (int t = 0; t < SIZE * SIZE; t++) sum[t] = v_zero();
-        for (ptrdiff_t i = first; i < MIN(rows, first + most); i++) {
-            const REAL *p = x + i * STRIDE * row, *q = g + i * g_row;
-            for (ptrdiff_t j = 0; j < whole; j += LANES) {
-                vec z = v_load(q + j);
-                UNROLL for (int t = 0; t < SIZE * SIZE; t++) sum[t] =
-                    v_fma(z, v_load(p + t / SIZE * row + t % SIZE % STRIDE * part + t % SIZE / STRIDE + j), sum[t]);
-            }
-            if (rest) {
-                vec z = v_load_n(q + whole, rest);
-                UNROLL for (int t = 0; t < SIZE * SIZE; t++) sum[t] =
-                    v_fma(z, v_load_n(p + t / SIZE * row + t % SIZE % STRIDE * part + t % SIZE / STRIDE + whole, rest),
-                          sum[t]);
-            }
+                               const REAL *g, ptrdiff_t g_row, ptrdiff_t rows, ptrdiff_t cols, REAL *sums) {
+    ptrdiff_t whole = cols / LANES * LANES, rest = cols - whole;
+    vec sum[25];
+    UNROLL for (int t = 0; t < SIZE * SIZE; t++) sum[t] = v_load(sums + t * LANES);
+    for (ptrdiff_t i = 0; i < rows; i++, x += STRIDE * row, g += g_row) {
+        for (ptrdiff_t j = 0; j < whole; j += LANES) {
+            vec z = v_load(g + j);
+            UNROLL for (int t = 0; t < SIZE * SIZE; t++) sum[t] =
+                v_fma(z, v_load(x + t / SIZE * row + t % SIZE % STRIDE * part + t % SIZE / STRIDE + j), sum[t]);
         }
-        UNROLL for (int t = 0; t < SIZE * SIZE; t++) total[t] += v_sum(sum[t]);
+        if (rest) {
+            vec z = v_load_n(g + whole, rest);
+            UNROLL for (int t = 0; t < SIZE * SIZE; t++) sum[t] = v_fma(
+                z, v_load_n(x + t / SIZE * row + t % SIZE % STRIDE * part + t % SIZE / STRIDE + whole, rest), sum[t]);
+        }
     }
+    UNROLL for (int t = 0; t < SIZE * SIZE; t++) v_store(sums + t * LANES, sum[t]);
 }
 
 #define DEPTHWISE(SIZE, STRIDE)                                                                                        \
     static void depthwise_products_##SIZE##_##STRIDE(const REAL *x, ptrdiff_t row, ptrdiff_t part, const REAL *g,      \
-                                                     ptrdiff_t g_row, ptrdiff_t rows, ptrdiff_t cols, double *total) { \
-        depthwise_products(SIZE, STRIDE, x, row, part, g, g_row, rows, cols, total);                                   \
+                                                     ptrdiff_t g_row, ptrdiff_t rows, ptrdiff_t cols, REAL *sums) {    \
+        depthwise_products(SIZE, STRIDE, x, row, part, g, g_row, rows, cols, sums);                                    \
     }
 DEPTHWISE(3, 1)
 DEPTHWISE(3, 2)
 DEPTHWISE(5, 1)
 DEPTHWISE(5, 2)
 #undef DEPTHWISE
+
+/* Add the lanes of each of n vectors to its total and clear them. */
+static void flush_sums(REAL *sums, ptrdiff_t n, double *total) {
+    REAL result[LANES];
+    for (ptrdiff_t t = 0; t < n; t += LANES) {
+        vec row[LANES];
+        for (int i = 0; i < LANES; i++)
+            row[i] = t + i < n ? v_load(sums + (t + i) * LANES) : v_zero();
+        v_store(result, v_sums(row));
+        for (int i = 0; i < LANES && t + i < n; i++)
+            total[t + i] += result[i];
+    }
+    fill_run(sums, 0, n * LANES);
+}
 
 /* Takes the arguments of conv_grad_weight under the conditions of conv_depthwise. One block is one plane of x in all
  * samples. */
@@ -323,6 +361,9 @@ KERNEL_RUN(conv_depthwise_grad) {
     for (ptrdiff_t group = begin; group < end; group++)
         for (ptrdiff_t k = 0; k < a->K; k++) {
             double total[25] = {0};
+            REAL sums[25 * LANES];
+            ptrdiff_t taps = a->R * a->S, added = 0, most = MAX(1, DEPTHWISE_RUN / ceil_div(a->OW, LANES));
+            fill_run(sums, 0, taps * LANES);
             for (ptrdiff_t n = 0; n < a->N; n++)
                 for (ptrdiff_t i = 0; i < a->OH; i += a->block_rows) {
                     ptrdiff_t rows = MIN(a->block_rows, a->OH - i);
@@ -331,21 +372,30 @@ KERNEL_RUN(conv_depthwise_grad) {
                                     (group * a->K + k) * a->g_at.stride_c + i * a->g_at.stride_h;
                     stage_frame(stage, &frame, i * a->stride_h, (rows - 1) * a->stride_h + a->R, x, a->x_at.stride_h,
                                 a->H, a->W, a->n_row_blocks > 1);
-                    if (a->R == 3 && a->stride_h == 1)
-                        depthwise_products_3_1(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW,
-                                               total);
-                    else if (a->R == 3)
-                        depthwise_products_3_2(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW,
-                                               total);
-                    else if (a->stride_h == 1)
-                        depthwise_products_5_1(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW,
-                                               total);
-                    else
-                        depthwise_products_5_2(stage, a->stage_plane, a->stage_cols, g, a->g_at.stride_h, rows, a->OW,
-                                               total);
+                    for (ptrdiff_t h = 0, count; h < rows; h += count) {
+                        count = MIN(most - added, rows - h);
+                        const REAL *p = stage + h * a->stride_h * a->stage_plane, *q = g + h * a->g_at.stride_h;
+                        if (a->R == 3 && a->stride_h == 1)
+                            depthwise_products_3_1(p, a->stage_plane, a->stage_cols, q, a->g_at.stride_h, count, a->OW,
+                                                   sums);
+                        else if (a->R == 3)
+                            depthwise_products_3_2(p, a->stage_plane, a->stage_cols, q, a->g_at.stride_h, count, a->OW,
+                                                   sums);
+                        else if (a->stride_h == 1)
+                            depthwise_products_5_1(p, a->stage_plane, a->stage_cols, q, a->g_at.stride_h, count, a->OW,
+                                                   sums);
+                        else
+                            depthwise_products_5_2(p, a->stage_plane, a->stage_cols, q, a->g_at.stride_h, count, a->OW,
+                                                   sums);
+                        added += count;
+                        if (added == most || (n == a->N - 1 && i + h + count == a->OH)) {
+                            flush_sums(sums, taps, total);
+                            added = 0;
+                        }
+                    }
                 }
-            REAL *out = (REAL *)a->grad_weight + (group * a->K + k) * a->R * a->S;
-            for (ptrdiff_t t = 0; t < a->R * a->S; t++)
+            REAL *out = (REAL *)a->grad_weight + (group * a->K + k) * taps;
+            for (ptrdiff_t t = 0; t < taps; t++)
                 out[t] = (REAL)total[t];
         }
 }
