@@ -53,6 +53,7 @@ typedef struct {
     int activation;
     double parameter;
     int samples_are_pixels; /* then nothing may depend on how many pixels there are */
+    int all_packed;         /* `packed` holds or will hold all weights: input is staged once for as many as possible */
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
     int in_place;                    /* tiles over pixels read x itself */

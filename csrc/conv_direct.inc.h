@@ -299,20 +299,25 @@ INLINE ptrdiff_t packed_range(const cg_conv_args *a) { /* elements of a range of
     return a->C * a->n_taps * round_up(a->k_group, LANES);
 }
 
+/* A block is one tile of channels. */
 KERNEL_PLAN(conv_pack) {
     cg_conv_args *a = args_;
     CG_JOIN(conv_correlate_plan__, CG_SUFFIX)(args_);
     a->packed_bytes = a->groups * a->n_k_groups * packed_range(a) * sizeof(REAL);
-    a->task.n_blocks = a->groups * a->n_k_groups;
+    a->task.n_blocks = a->groups * a->n_k_groups * ceil_div(a->k_group, tile_width(a, a->k_group));
     a->task.work = 0.25 * a->groups * a->K * a->C * a->n_taps;
 }
 
 KERNEL_RUN(conv_pack) {
     const cg_conv_args *a = args_;
-    for (ptrdiff_t range = begin; range < end; range++) {
-        ptrdiff_t k0 = range % a->n_k_groups * a->k_group;
-        pack_range(a, range / a->n_k_groups, k0, MIN(a->K, k0 + a->k_group),
-                   (REAL *)a->packed + range * packed_range(a), (REAL *)((char *)scratch_ + a->temp_at));
+    ptrdiff_t step = tile_width(a, a->k_group), tiles = ceil_div(a->k_group, step);
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t range = block / tiles, part = block % tiles * step;
+        ptrdiff_t k0 = range % a->n_k_groups * a->k_group, k1 = MIN(MIN(a->K, k0 + a->k_group), k0 + part + step);
+        if (k0 + part < k1)
+            pack_range(a, range / a->n_k_groups, k0 + part, k1,
+                       (REAL *)a->packed + range * packed_range(a) + part * a->C * a->n_taps,
+                       (REAL *)((char *)scratch_ + a->temp_at));
     }
 }
 

@@ -142,7 +142,9 @@ KERNEL_PLAN(conv_correlate) {
     ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
     ptrdiff_t tile_bytes = terms * width * (ptrdiff_t)sizeof(REAL);
     a->k_group = MIN(round_up(a->K, width), width * MAX(1, MIN(4096, WEIGHT_BYTES / tile_bytes)));
-    if (!a->vectors_over_pixels)
+    if (!a->vectors_over_pixels && a->all_packed)
+        a->k_group = MIN(round_up(a->K, width), width * (a->n_chunks > 1 ? 8 : 4096));
+    else if (!a->vectors_over_pixels)
         a->k_group = MIN(a->k_group, 4 * width);
     a->n_k_groups = ceil_div(a->K, a->k_group);
 
@@ -163,7 +165,7 @@ KERNEL_PLAN(conv_correlate) {
     a->n_slots = a->n_chunks > 1 ? channel_tiles(a) * a->rows.n_phases : 1;
 
     ptrdiff_t at = 0;
-    a->weight_at = at, at += round_up((terms * round_up(a->k_group, LANES)) * sizeof(REAL), 64);
+    a->weight_at = at, at += a->all_packed ? 0 : round_up((terms * round_up(a->k_group, LANES)) * sizeof(REAL), 64);
     a->stage_at = at, at += round_up((a->block_n * a->stage_sample + SLACK) * sizeof(REAL), 64) + 64;
     a->result_at = at, at += round_up(a->n_slots * a->slot * sizeof(REAL), 64);
     a->offset_at = at, at += round_up(a->c_chunk * MAX(a->n_taps, 1) * sizeof(int32_t), 64);

@@ -293,6 +293,45 @@ cdef int direct_kernel(Plan plan, const cg_conv_args *args) noexcept:
     return CG_KERNEL_conv_correlate
 
 
+cdef enum:
+    PACK_FROM = 1048576  # bytes of weights that would not stay in L2 with the rest
+    PACK_MOST = 20971520
+    PACK_PIXELS = 1024  # output pixels of a call that make up for the way through memory
+
+
+cdef size_t shared_weights(int kernel, int dtype, cg_conv_args *args) noexcept:
+    """Bytes of weights to pack before a direct convolution, for all threads and blocks, so that its input is staged
+    once; 0: each block packs its own. Sets args.all_packed, which plans look at."""
+    if (
+        kernel != CG_KERNEL_conv_correlate or args.K * args.C * args.R * args.S * (8 if dtype else 4) <= PACK_FROM
+        or args.N * args.rows.max_count * args.cols.max_count < PACK_PIXELS
+    ):
+        return 0
+    plan_kernel(kernel, dtype, args)
+    if args.vectors_over_pixels or args.n_k_groups == 1:
+        return 0
+    args.all_packed = True
+    plan_kernel(CG_KERNEL_conv_pack, dtype, args)
+    if args.packed_bytes > PACK_MOST:
+        args.all_packed = False
+        return 0
+    return args.packed_bytes
+
+
+cdef int run_direct(int kernel, int dtype, cg_conv_args *args) except -1:
+    cdef size_t n_bytes = shared_weights(kernel, dtype, args)
+    if n_bytes == 0:
+        return execute(kernel, dtype, args)
+    args.packed = take(n_bytes)
+    if args.packed == NULL:
+        raise MemoryError(f"convgrad: no memory for {n_bytes} bytes of packed weights")
+    try:
+        execute(CG_KERNEL_conv_pack, dtype, args)
+        return execute(kernel, dtype, args)
+    finally:
+        give(args.packed)
+
+
 cdef int correlate(
     real tag, shape, int direction, x, weight, bias, int activation, double parameter, out
 ) except -1:
@@ -308,7 +347,7 @@ cdef int correlate(
     plan = fill[real](tag, shape, direction, x, weight, bias, activation, parameter, out, &args, &wino)
     if plan.winograd:
         return winograd.correlate(&wino, dtype)
-    return execute(direct_kernel(plan, &args), dtype, &args)
+    return run_direct(direct_kernel(plan, &args), dtype, &args)
 
 
 def forward(shape, x, weight, bias, int activation, double parameter, out):
@@ -467,6 +506,7 @@ cdef PackedWeights pack_as(real tag, shape, x, weight, out):
         n_bytes = winograd.whole_weights_bytes(&wino, dtype)
         packed.m = wino.m
     else:
+        args.all_packed = True
         plan_kernel(CG_KERNEL_conv_pack, dtype, &args)
         n_bytes = args.packed_bytes
     if n_bytes == 0 or (not plan.winograd and direct_kernel(plan, &args) != CG_KERNEL_conv_correlate):
@@ -505,6 +545,7 @@ cdef int correlate_packed(
         wino.u = packed.data
         return winograd.correlate(&wino, dtype)
     args.packed = packed.data
+    args.all_packed = packed.data != NULL
     return execute(direct_kernel(plan, &args), dtype, &args)
 
 
@@ -533,12 +574,14 @@ cdef dict explain_as(real tag, shape, int direction, x, weight, out):
         algorithm = f"winograd F({wino.m}x{wino.m}, 3x3)"
     elif direction == GRAD_WEIGHT:
         plan_kernel(gradient_kernel(plan, &grad), dtype, &grad)
-        algorithm = "direct, sums along pixels" if grad.dot_products else "direct, vectors over output channels"
+        along = grad.dot_products or grad.along_pixels
+        algorithm = "direct, sums along pixels" if along else "direct, vectors over output channels"
         if gradient_kernel(plan, &grad) == CG_KERNEL_conv_depthwise_grad:
             algorithm = "direct, depthwise"
         blocking = f"{grad.k_block} output channels x {grad.c_block} weights of each"
         shared, scratch, n_threads = 0, grad.task.scratch_bytes, threads_for(&grad.task)
     else:
+        shared = shared_weights(direct_kernel(plan, &args), dtype, &args)
         plan_kernel(direct_kernel(plan, &args), dtype, &args)
         over = "pixels" if args.vectors_over_pixels else "output channels"
         algorithm = f"direct, vectors over {over}"
@@ -548,7 +591,7 @@ cdef dict explain_as(real tag, shape, int direction, x, weight, out):
             f"{args.block_n} samples x {args.block_rows} rows x {args.block_cols} columns x "
             f"{min(args.k_group, args.K)} output channels, {args.c_chunk} input channels at a time"
         )
-        shared, scratch, n_threads = 0, args.task.scratch_bytes, threads_for(&args.task)
+        scratch, n_threads = args.task.scratch_bytes, threads_for(&args.task)
     return {
         "algorithm": algorithm, "blocking": blocking, "shared_bytes": shared, "scratch_bytes": scratch,
         "threads": n_threads,

@@ -113,9 +113,9 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t w_group, w_k, w_c, w_r, w_s, R, S
         int activation
         double parameter
-        int samples_are_pixels
-        int vectors_over_pixels
-        ptrdiff_t c_chunk, n_chunks, k_group, block_n, block_rows, block_cols
+        int samples_are_pixels, all_packed
+        int vectors_over_pixels, in_place
+        ptrdiff_t n_taps, c_chunk, n_chunks, k_group, n_k_groups, block_n, block_rows, block_cols
         size_t packed_bytes
 
     ctypedef struct cg_winograd_args:
@@ -144,7 +144,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t N, groups, C, K, H, W, OH, OW, R, S
         ptrdiff_t stride_h, stride_w, dilation_h, dilation_w, top, left
         cg_strides x_at, g_at
-        int dot_products
+        int dot_products, along_pixels
         ptrdiff_t k_block, c_block
 
     ctypedef struct cg_windows:
