@@ -57,6 +57,7 @@ typedef struct {
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
     int in_place;                    /* tiles over pixels read x itself */
+    int stream, stream_rows;         /* store whole lines of y past the cache: from tiles, row by row */
     ptrdiff_t n_taps;                /* row taps x column taps, over all phases */
     ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;
     ptrdiff_t k_share, n_k_shares; /* a range of k in parts, for more blocks */

@@ -63,7 +63,8 @@ static void stage_frame(REAL *stage, const depthwise_frame *frame, ptrdiff_t fir
 
 /* Output rows i .. i+ROWS-1 of a plane, all columns. x points at the staged row of output row i. */
 INLINE void depthwise_rows(const int SIZE, const int STRIDE, const int ROWS, const REAL *x, ptrdiff_t row,
-                           ptrdiff_t part, const REAL *w, REAL bias, REAL *y, ptrdiff_t y_row, ptrdiff_t cols) {
+                           ptrdiff_t part, const REAL *w, REAL bias, REAL *y, ptrdiff_t y_row, ptrdiff_t cols,
+                           int stream) {
     vec weight[25];
     UNROLL for (int i = 0; i < SIZE * SIZE; i++) weight[i] = v_set1(w[i]);
     for (ptrdiff_t j = 0;;) {
@@ -77,7 +78,9 @@ INLINE void depthwise_rows(const int SIZE, const int STRIDE, const int ROWS, con
                     sum[o] = v_fma(weight[r * SIZE + s], v, sum[o]);
             }
         }
-        if (cols - j >= LANES) {
+        if (stream) {
+            UNROLL for (int o = 0; o < ROWS; o++) v_stream(y + o * y_row + j, sum[o]);
+        } else if (cols - j >= LANES) {
             UNROLL for (int o = 0; o < ROWS; o++) v_store(y + o * y_row + j, sum[o]);
         } else
             UNROLL for (int o = 0; o < ROWS; o++) v_store_n(y + o * y_row + j, sum[o], cols - j);
@@ -91,17 +94,18 @@ INLINE void depthwise_rows(const int SIZE, const int STRIDE, const int ROWS, con
 
 #define DEPTHWISE(SIZE, STRIDE)                                                                                        \
     static void depthwise_##SIZE##_##STRIDE(const REAL *x, ptrdiff_t row, ptrdiff_t part, const REAL *w, REAL bias,    \
-                                            REAL *y, ptrdiff_t y_row, ptrdiff_t rows, ptrdiff_t cols) {                \
+                                            REAL *y, ptrdiff_t y_row, ptrdiff_t rows, ptrdiff_t cols, int stream) {    \
         ptrdiff_t i = 0;                                                                                               \
         for (; i + DEPTHWISE_ROWS <= rows; i += DEPTHWISE_ROWS)                                                        \
             depthwise_rows(SIZE, STRIDE, DEPTHWISE_ROWS, x + i * STRIDE * row, row, part, w, bias, y + i * y_row,      \
-                           y_row, cols);                                                                               \
+                           y_row, cols, stream);                                                                       \
         if (i < rows && i > 0) /* the last rows overlap those before */                                                \
             i = rows - DEPTHWISE_ROWS, depthwise_rows(SIZE, STRIDE, DEPTHWISE_ROWS, x + i * STRIDE * row, row, part,   \
-                                                      w, bias, y + i * y_row, y_row, cols);                            \
+                                                      w, bias, y + i * y_row, y_row, cols, stream);                    \
         else                                                                                                           \
             for (; i < rows; i++)                                                                                      \
-                depthwise_rows(SIZE, STRIDE, 1, x + i * STRIDE * row, row, part, w, bias, y + i * y_row, y_row, cols); \
+                depthwise_rows(SIZE, STRIDE, 1, x + i * STRIDE * row, row, part, w, bias, y + i * y_row, y_row, cols,  \
+                               stream);                                                                                \
     }
 DEPTHWISE(3, 1)
 DEPTHWISE(3, 2)
@@ -129,6 +133,9 @@ KERNEL_PLAN(conv_depthwise) {
     a->block_n = a->c_chunk = 1;
     a->block_cols = a->cols.max_count;
     a->k_group = a->K;
+    a->stream = a->activation == CG_IDENTITY && a->cols.max_count % LANES == 0 &&
+                a->y_at.stride_h % (ptrdiff_t)(64 / sizeof(REAL)) == 0 &&
+                (double)a->N * a->groups * a->K * a->rows.max_count * a->cols.max_count * sizeof(REAL) >= STREAM_FAR;
     a->result_at = round_up((a->stage_rows * a->stage_row + 2 * LANES) * sizeof(REAL), 64);
     a->slot = depthwise_is_narrow(a) ? round_up(a->block_rows * a->stage_row, LANES) + LANES : 0;
     a->task.scratch_bytes = a->result_at + a->slot * sizeof(REAL);
@@ -163,28 +170,31 @@ KERNEL_RUN(conv_depthwise) {
             REAL *y =
                 (REAL *)a->y + n * a->y_at.stride_n + (group * a->K + k) * a->y_at.stride_c + i * a->y_at.stride_h;
             ptrdiff_t y_row = a->y_at.stride_h;
+            int stream = a->stream && (uintptr_t)y % 64 == 0;
             if (depthwise_is_narrow(a)) {
                 ptrdiff_t flat = (count - 1) * a->stage_row + cols;
                 if (a->R == 3)
-                    depthwise_3_1(stage, a->stage_row, a->stage_cols, w, bias, line, 0, 1, flat);
+                    depthwise_3_1(stage, a->stage_row, a->stage_cols, w, bias, line, 0, 1, flat, 0);
                 else
-                    depthwise_5_1(stage, a->stage_row, a->stage_cols, w, bias, line, 0, 1, flat);
+                    depthwise_5_1(stage, a->stage_row, a->stage_cols, w, bias, line, 0, 1, flat, 0);
                 for (ptrdiff_t h = 0; h < count; h++)
                     copy_run(y + h * y_row, line + h * a->stage_row, cols);
             } else if (a->R == 3 && step == 1)
-                depthwise_3_1(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols);
+                depthwise_3_1(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols, stream);
             else if (a->R == 3)
-                depthwise_3_2(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols);
+                depthwise_3_2(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols, stream);
             else if (step == 1)
-                depthwise_5_1(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols);
+                depthwise_5_1(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols, stream);
             else
-                depthwise_5_2(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols);
+                depthwise_5_2(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols, stream);
             if (a->activation == CG_IDENTITY)
                 continue;
             for (ptrdiff_t h = 0; h < (y_row == cols ? 1 : count); h++)
                 activate_run(a->activation, (REAL)a->parameter, y + h * y_row, y_row == cols ? count * cols : cols);
         }
     }
+    if (a->stream)
+        v_stream_end();
 }
 
 /* ------------------------------------------------------------------ gradient by the input with stride 2 */

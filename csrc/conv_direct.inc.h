@@ -75,6 +75,7 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
     const cg_strides at = a->y_at;
     ptrdiff_t rows = part->rows, wide = part->wide, step_h = a->rows.out_step * at.stride_h, classes = a->cols.n_phases;
     ptrdiff_t pitch = part->cols * classes * width; /* of a row of results over channels */
+    int stream = a->stream_rows && at.stride_w == 1 && classes == 1 && wide % (ptrdiff_t)(64 / sizeof(REAL)) == 0;
     if (at.stride_w == 1 && step_h == wide && classes == 1 && (!a->vectors_over_pixels || a->stage_row == wide)) {
         wide *= rows; /* rows follow each other */
         rows = 1;
@@ -87,7 +88,9 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
                 const REAL *from = result + i * a->stage_row;
                 for (ptrdiff_t k = 0; k < n; k++, from += flat) {
                     REAL *to = y + k * at.stride_c;
-                    if (at.stride_w == 1 && classes == 1)
+                    if (stream && (uintptr_t)to % 64 == 0)
+                        stream_run(to, from, wide);
+                    else if (at.stride_w == 1 && classes == 1)
                         copy_run(to, from, wide);
                     else if (at.stride_w == 1)
                         interleave_run(to, from, TILE_ROWS_CHANNELS * flat, classes, wide);
@@ -168,11 +171,15 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
         take = ceil_div(vectors - v, ceil_div(vectors - v, most));
         int at_once = y && (v + take) * LANES <= pixels;
         REAL *out = at_once ? y + v * LANES : result + v * LANES;
+        int stream = at_once && a->stream && (uintptr_t)out % 64 == 0;
         const REAL *soon = next && v * LANES < a->block_cols ? next + v * LANES * a->cols.in_step : out;
         for (ptrdiff_t t = 0; t == 0 || t < terms; t += run)
             tiles_rows[width][take](w + t * width, stage + v * LANES, offset + t, MIN(run, terms - t),
-                                    first && t == 0 ? bias : zeros, !first || t > 0, out, at_once ? y_step : flat, soon,
-                                    soon == out ? 0 : a->x_at.stride_c);
+                                    first && t == 0 ? bias : zeros,
+                                    stream            ? TILE_STREAM
+                                    : !first || t > 0 ? TILE_ADD
+                                                      : TILE_STORE,
+                                    out, at_once ? y_step : flat, soon, soon == out ? 0 : a->x_at.stride_c);
         if (y && !at_once)
             for (ptrdiff_t k = 0; k < width; k++)
                 copy_run(y + k * y_step + v * LANES, out + k * flat, pixels - v * LANES);
@@ -205,13 +212,17 @@ static void pointwise_block(const cg_conv_args *a, const conv_block *b, const RE
         for (ptrdiff_t k = 0, width; k < b->k1 - b->k0; k += width) {
             width = tile_width(a, b->k1 - b->k0 - k);
             REAL *out = n == tile ? y + k * step + j : result;
+            int stream = n == tile && a->stream && (uintptr_t)out % 64 == 0;
             /* the first tiles of channels fetch a line each of the next pixels of every plane */
             const REAL *soon = k < 3 * width && j + tile < j1 ? x + j + tile + k / width * SOON_STEP : stage;
             for (ptrdiff_t c = 0; c < a->C; c += run)
-                tiles_rows[width][vectors](weight + k * a->C + c * width, from, at + c, MIN(run, a->C - c),
-                                           c ? zeros : bias + k, c > 0, out, n == tile ? step : tile,
-                                           soon == stage ? stage : soon + c * a->x_at.stride_c,
-                                           soon == stage ? 0 : a->x_at.stride_c);
+                tiles_rows[width][vectors](
+                    weight + k * a->C + c * width, from, at + c, MIN(run, a->C - c), c ? zeros : bias + k,
+                    stream  ? TILE_STREAM
+                    : c > 0 ? TILE_ADD
+                            : TILE_STORE,
+                    out, n == tile ? step : tile, soon == stage ? stage : soon + c * a->x_at.stride_c,
+                    soon == stage ? 0 : a->x_at.stride_c);
             if (n < tile)
                 for (ptrdiff_t q = 0; q < width; q++)
                     copy_run(y + (k + q) * step + j, result + q * tile, n);
@@ -374,4 +385,6 @@ KERNEL_RUN(conv_correlate) {
         correlate_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset, bias,
                         (const REAL **)(scratch + a->pixel_at));
     }
+    if (a->stream)
+        v_stream_end();
 }

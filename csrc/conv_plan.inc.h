@@ -2,13 +2,15 @@
  *
  * Kind of tile, block sizes and the order of summation depend on the shape of one sample and on the options alone.
  */
-#define BLOCK_PIXELS 256               /* over channels: results of one tile row of channels take 64 KB */
+#define BLOCK_PIXELS 384               /* over channels: results of one tile row of channels take 96 KB */
 #define BLOCK_FLAT 1024                /* over pixels */
 #define STAGE_BYTES (512 << 10)        /* of the staged input of one chunk */
 #define CHUNK_TERMS 1536               /* terms added between two visits to the results */
 #define CHAIN_TERMS 256                /* terms of one chain of additions: longer ones round more */
 #define PANEL_BYTES (32 << 10)         /* packed weights that stay in L1 while all pixels of a block pass */
 #define WEIGHT_BYTES (1 << 20)         /* packed weights of one range of k */
+#define STREAM_BYTES (4 << 20)         /* of y, from which on tiles store it past the cache */
+#define STREAM_FAR (32 << 20)          /* the same where whole rows are stored at a time */
 #define SOON_STEP 16                   /* elements of a cache line: what one fetch brings */
 #define SLACK (VECTORS_NARROW * LANES) /* tile_rows reads and writes up to a tile beyond the last pixel */
 
@@ -137,6 +139,12 @@ KERNEL_PLAN(conv_correlate) {
         a->block_n = MAX(1, MIN(a->N, MIN(by_pixels, by_bytes)));
     }
     a->n_batches = ceil_div(a->N, a->block_n);
+
+    ptrdiff_t line = 64 / sizeof(REAL);
+    a->stream = a->vectors_over_pixels && a->n_chunks == 1 && terms <= CHAIN_TERMS && a->activation == CG_IDENTITY &&
+                TILE_ROWS_VECTORS * LANES % line == 0 && a->y_at.stride_c % line == 0 &&
+                (double)a->N * a->groups * a->K * pixels * sizeof(REAL) >= STREAM_BYTES;
+    a->stream_rows = a->stream && (double)a->N * a->groups * a->K * pixels * sizeof(REAL) >= STREAM_FAR;
 
     /* how many output channels */
     ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;

@@ -9,6 +9,9 @@
  * `soon` is what will be needed after this tile: the first two fetch soon[t * soon_step] into the cache as they go, so
  * that copying it later does not wait for memory. A step of 0 fetches nothing new.
  *
+ * How a tile leaves its sums in `out`: stored, added to what is there (shorter chains round less), or, by tile_rows
+ * only, stored past the cache: for results larger than the cache, in whole lines of it.
+ *
  * Each result is one chain of multiply-adds in the order of t whatever the tile: tile sizes do not change its bits.
  */
 
@@ -131,9 +134,11 @@ INLINE int channel_vectors(ptrdiff_t channels_left) {
     return vectors >= TILE_CHANNELS_MAX ? TILE_CHANNELS_MAX : vectors >= 2 ? 2 : 1;
 }
 
-/* init[k] is what the sums of channel k start from; add as above. */
+enum { TILE_STORE, TILE_ADD, TILE_STREAM };
+
+/* init[k] is what the sums of channel k start from. */
 INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n,
-                      const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {
+                      const REAL *init, int how, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {
     vec sum[24];
     UNROLL for (int k = 0; k < KR; k++) UNROLL for (int v = 0; v < V; v++) sum[k * V + v] = v_set1(init[k]);
     for (ptrdiff_t t = 0; t < n; t++, w += KR) {
@@ -149,7 +154,10 @@ INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, c
     }
     UNROLL for (int k = 0; k < KR; k++) UNROLL for (int v = 0; v < V; v++) {
         REAL *to = out + k * out_step + v * LANES;
-        v_store(to, add ? v_load(to) + sum[k * V + v] : sum[k * V + v]);
+        if (how == TILE_STREAM)
+            v_stream(to, sum[k * V + v]);
+        else
+            v_store(to, how == TILE_ADD ? v_load(to) + sum[k * V + v] : sum[k * V + v]);
     }
 }
 
@@ -158,8 +166,8 @@ typedef void tile_rows_fn(const REAL *, const REAL *, const int32_t *, ptrdiff_t
                           ptrdiff_t);
 #define TILE(KR, V)                                                                                                    \
     static void tile_rows_##KR##x##V(const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n, const REAL *init, \
-                                     int add, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {  \
-        tile_rows(KR, V, w, x, offset, n, init, add, out, out_step, soon, soon_step);                                  \
+                                     int how, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {  \
+        tile_rows(KR, V, w, x, offset, n, init, how, out, out_step, soon, soon_step);                                  \
     }
 #if TILE_ROWS_VECTORS == 3
 #define TILES(KR) TILE(KR, 1) TILE(KR, 2) TILE(KR, 3)

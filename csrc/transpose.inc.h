@@ -12,6 +12,12 @@ INLINE void copy_run(REAL *to, const REAL *from, ptrdiff_t n) {
     }
 }
 
+/* The same past the cache, to whole lines of it. */
+INLINE void stream_run(REAL *to, const REAL *from, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += LANES)
+        v_stream(to + i, v_load(from + i));
+}
+
 INLINE void fill_run(REAL *to, REAL value, ptrdiff_t n) {
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES)

@@ -32,6 +32,13 @@ INLINE void v_store_n(REAL *p, vec v, ptrdiff_t n) {
     I256(maskstore)(p, MASK_OF(n), v);
 }
 
+INLINE void v_stream(REAL *p, vec v) {
+    _mm256_stream_ps((float *)p, (__m256)v);
+}
+INLINE void v_stream_end(void) {
+    _mm_sfence();
+}
+
 #define TILE_CHANNELS_MAX 2
 #define TILE_PIXELS_1 12
 #define TILE_PIXELS_2 6

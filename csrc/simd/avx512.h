@@ -84,6 +84,13 @@ INLINE void v_store_n(REAL *p, vec v, ptrdiff_t n) {
 }
 
 /* Tiles that leave registers for the operands: 28 of 32 accumulate. See conv_direct.inc.h. */
+INLINE void v_stream(REAL *p, vec v) {
+    _mm512_stream_ps((float *)p, (__m512)v);
+}
+INLINE void v_stream_end(void) {
+    _mm_sfence();
+}
+
 #define TILE_CHANNELS_MAX 4 /* vectors of output channels */
 #define TILE_PIXELS_1 14
 #define TILE_PIXELS_2 14

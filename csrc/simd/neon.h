@@ -23,6 +23,12 @@ INLINE vec v_sqrt(vec a) {
 #endif
 }
 
+INLINE void v_stream(REAL *p, vec v) {
+    v_store(p, v);
+}
+INLINE void v_stream_end(void) {
+}
+
 #define TILE_CHANNELS_MAX 4
 #define TILE_PIXELS_1 14
 #define TILE_PIXELS_2 12

@@ -151,6 +151,12 @@ INLINE vec v_sums(vec *rows) {
     return rows[0];
 }
 
+INLINE void v_stream(REAL *p, vec v) {
+    v_store(p, v);
+}
+INLINE void v_stream_end(void) {
+}
+
 #define TILE_CHANNELS_MAX 4
 #define TILE_PIXELS_1 8
 #define TILE_PIXELS_2 5

@@ -25,6 +25,13 @@ INLINE vec v_sqrt(vec a) {
     return I128(sqrt)(a);
 }
 
+INLINE void v_stream(REAL *p, vec v) {
+    _mm_stream_ps((float *)p, (__m128)v);
+}
+INLINE void v_stream_end(void) {
+    _mm_sfence();
+}
+
 #define TILE_CHANNELS_MAX 4
 #define TILE_PIXELS_1 8
 #define TILE_PIXELS_2 5
