@@ -25,6 +25,10 @@ if __name__ == "__main__":
 
 import cases
 import numpy as np
+import peers_calls
+import peers_linear
+import peers_rows
+import suites
 import torch
 
 import convgrad
@@ -33,6 +37,11 @@ from convgrad._native import runtime
 RESULTS = Path(__file__).parent / "results"
 PASSES = ("forward", "grad_input", "grad_weight")
 DISTURBED = 0.05  # of all CPU time of the machine
+SUITES = {
+    "rows": peers_rows,
+    "linear": peers_linear,
+    "calls": peers_calls,
+}
 
 
 @contextlib.contextmanager
@@ -317,7 +326,7 @@ def draw(report, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("suite", choices=("conv",))
+    parser.add_argument("suite", choices=("conv", *SUITES))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=PASSES)
     parser.add_argument("--rounds", type=int, default=7)
@@ -327,6 +336,10 @@ def main():
     )
     parser.add_argument("--no-channels-last", action="store_true", help="leave out the second column; writes no files")
     options = parser.parse_args()
+    if options.suite in SUITES:
+        with machine_lock():
+            suites.report(options.suite, SUITES[options.suite], options, measure)
+        return
     with machine_lock():
         rows = run_conv(options)
     if not rows:
