@@ -27,6 +27,7 @@ import cases
 import numpy as np
 import peers_calls
 import peers_linear
+import peers_optimizers
 import peers_rows
 import suites
 import torch
@@ -40,6 +41,7 @@ DISTURBED = 0.05  # of all CPU time of the machine
 SUITES = {
     "rows": peers_rows,
     "linear": peers_linear,
+    "optimizers": peers_optimizers,
     "calls": peers_calls,
 }
 

@@ -21,7 +21,12 @@ def cases(n_threads):
         ("relu_backward, 10", convgrad.relu_backward, lambda g, y: torch.ops.aten.threshold_backward(g, y, 0), (x, x)),
         ("conv2d, 1 x 28 x 28, 6 of 5 x 5", convgrad.conv2d, torch.conv2d, (image, filters)),
         ("conv2d with bias", convgrad.conv2d, torch.conv2d, (image, filters, bias)),
-        ("max_pool2d, 28 x 28", partial(convgrad.max_pool2d, kernel_size=2), partial(torch.max_pool2d, kernel_size=2), (image,)),
+        (
+            "max_pool2d, 28 x 28",
+            partial(convgrad.max_pool2d, kernel_size=2),
+            partial(torch.max_pool2d, kernel_size=2),
+            (image,),
+        ),
         ("linear, 1 x 84 to 10", convgrad.linear, torch.nn.functional.linear, (row, weight, vector)),
         ("softmax, 1 x 10", convgrad.softmax, partial(torch.softmax, dim=1), (logits,)),
     ]

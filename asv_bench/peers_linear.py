@@ -1,5 +1,5 @@
-"""The fully connected layer with its bias, and both its gradients together, against `torch.nn.functional.linear` and the
-two matrix products and the sum of its backward pass (operators below autograd). Fresh results on both sides.
+"""The fully connected layer with its bias, and its gradients in one call, against `torch.nn.functional.linear` and the
+two matrix products and the sum of its backward pass, written out. Fresh results on both sides.
 """
 
 import numpy as np
@@ -9,7 +9,18 @@ from suites import Case, agree
 import convgrad
 
 BATCHES = (1, 4, 16, 64, 256)
-FEATURES = ((10, 10), (84, 10), (400, 120), (64, 64), (256, 256), (784, 512), (4096, 10), (10, 4096), (1024, 1024), (4096, 4096))
+FEATURES = (
+    (10, 10),
+    (84, 10),
+    (400, 120),
+    (64, 64),
+    (256, 256),
+    (784, 512),
+    (4096, 10),
+    (10, 4096),
+    (1024, 1024),
+    (4096, 4096),
+)
 
 
 def notes():
@@ -18,7 +29,9 @@ def notes():
 
     pools = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     blas = "; ".join(f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}" for pool in pools)
-    return [f"BLAS of NumPy: {blas or 'unknown'}; of PyTorch: {'MKL' if torch.backends.mkl.is_available() else 'other'}."]
+    return [
+        f"BLAS of NumPy: {blas or 'unknown'}; of PyTorch: {'MKL' if torch.backends.mkl.is_available() else 'other'}."
+    ]
 
 
 def cases(n_threads):

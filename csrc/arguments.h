@@ -18,6 +18,7 @@ typedef struct {
 } cg_channel_sum_args;
 
 #include "arguments_conv.h"
+#include "arguments_dense.h"
 #include "arguments_elementwise.h"
 #include "arguments_pool.h"
 #include "arguments_rows.h"

@@ -7,6 +7,7 @@
 #include "softmax.inc.h"
 #include "loss.inc.h"
 #include "norm.inc.h"
+#include "optimizer.inc.h"
 #include "transpose.inc.h"
 #include "conv_tiles.inc.h"
 #include "conv_plan.inc.h"

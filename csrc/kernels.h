@@ -31,7 +31,8 @@ enum cg_dtype { CG_F32, CG_F64, CG_N_DTYPES };
 #include "arguments.h"
 
 /* Every kernel, by name. Entry i of a table is the kernel with index CG_KERNEL_<name>. */
-#define CG_KERNELS(X) CG_CONV_KERNELS(X) CG_POOL_KERNELS(X) CG_ELEMENTWISE_KERNELS(X) CG_ROW_KERNELS(X)
+#define CG_KERNELS(X)                                                                                                  \
+    CG_CONV_KERNELS(X) CG_POOL_KERNELS(X) CG_ELEMENTWISE_KERNELS(X) CG_ROW_KERNELS(X) CG_DENSE_KERNELS(X)
 
 #define CG_ENUM(name) CG_KERNEL_##name,
 enum cg_kernel { CG_KERNELS(CG_ENUM) CG_N_KERNELS };

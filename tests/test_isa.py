@@ -35,6 +35,7 @@ SELECTED = (
     "test_local.py",
     "test_loss.py",
     "test_norm.py",
+    "test_optimizers.py",
     "test_pool.py",
     "test_pool_average.py",
     "test_prepack.py",

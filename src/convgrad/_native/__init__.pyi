@@ -6,5 +6,6 @@ conv: Any
 elementwise: Any
 local: Any
 norm: Any
+optimizer: Any
 pool: Any
 rows: Any

@@ -67,6 +67,8 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_batch_norm_backward
         CG_KERNEL_layer_norm
         CG_KERNEL_layer_norm_backward
+        CG_KERNEL_optimizer_step
+        CG_KERNEL_gradient_norm
         CG_N_KERNELS
 
     ctypedef struct cg_table:
@@ -308,3 +310,22 @@ cdef extern from "kernels.h" nogil:
         void *grad_x
         double *partial
         ptrdiff_t n, K, n_step
+
+    # optimizers
+    ctypedef struct cg_tensor:
+        void *data
+        const void *grad
+        void **state
+        const double *constant
+        ptrdiff_t n, first_block
+
+    enum:
+        CG_OPTIMIZER_BLOCK
+
+    ctypedef struct cg_optimizer_args:
+        cg_task task
+        const cg_tensor *tensor
+        ptrdiff_t n_tensors, n_blocks, n_elements
+        int rule
+        double low, high, scale, decay
+        double *totals

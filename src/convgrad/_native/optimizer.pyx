@@ -1,0 +1,161 @@
+"""Optimizers on the native kernel: one call for all parameters, each array read and written once."""
+
+from libc.math cimport INFINITY, isfinite, sqrt
+from libc.string cimport memset
+
+cimport numpy as cnp
+
+from .kernels cimport (
+    CG_F32, CG_F64, CG_KERNEL_gradient_norm, CG_KERNEL_optimizer_step, CG_OPTIMIZER_BLOCK, cg_optimizer_args, cg_tensor,
+)
+from .memory cimport give, take
+from .runtime cimport execute
+
+import numpy as np
+
+cnp.import_array()
+
+cdef enum:
+    N_CONSTANTS = 7
+    NOT_FINITE = -2
+    NO_MEMORY = -3
+
+
+cdef bint fits(object data, object grad) noexcept:
+    """Whether both are arrays of one shape and of one of the dtypes of the kernels, data writeable."""
+    cdef int kind, i
+    if not (isinstance(data, np.ndarray) and isinstance(grad, np.ndarray)):
+        return False
+    kind = cnp.PyArray_TYPE(data)
+    if (
+        (kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE) or cnp.PyArray_TYPE(grad) != kind
+        or cnp.PyArray_NDIM(grad) != cnp.PyArray_NDIM(data)
+        or not (cnp.PyArray_ISNOTSWAPPED(data) and cnp.PyArray_ISNOTSWAPPED(grad) and cnp.PyArray_ISWRITEABLE(data))
+    ):
+        return False
+    for i in range(cnp.PyArray_NDIM(data)):
+        if cnp.PyArray_DIM(data, i) != cnp.PyArray_DIM(grad, i):
+            return False
+    return True
+
+
+def step(
+    list parameters, list states, int rule, constants, double low, double high, double max_norm, double decay
+):
+    """Update every parameter by `rule` (enum cg_rule); see optimizer.inc.h for the equations.
+
+    states : for each parameter a list [steps taken, arrays of the rule ...], C-contiguous, of the parameter's shape
+    constants : function from the number of a step, from 1, to its tuple of constants
+    low, high : bounds of the elements of a gradient
+    max_norm : bound of the norm of all gradients together, infinity for none
+
+    Returns -1, or the position of the first parameter whose gradient or state does not fit, or -2 where `max_norm` is
+    finite and the norm is not; nothing has changed then.
+    """
+    cdef Py_ssize_t n = len(parameters)
+    cdef size_t each = sizeof(cg_tensor) + N_CONSTANTS * sizeof(double)
+    cdef char *block
+    cdef list kept = [], back = []
+    if n == 0:
+        return -1
+    block = <char *>take(n * each)
+    if block == NULL:
+        raise MemoryError()
+    try:
+        result = update(
+            <cg_tensor *>block, <double *>(block + n * sizeof(cg_tensor)), parameters, states, rule, constants, low,
+            high, max_norm, decay, kept, back,
+        )
+    finally:
+        give(block)
+    if result == NO_MEMORY:
+        raise MemoryError()
+    for data, copy in back:
+        data[...] = copy
+    return result
+
+
+cdef long update(
+    cg_tensor *tensor, double *constant, list parameters, list states, int rule, constants, double low, double high,
+    double max_norm, double decay, list kept, list back,
+) except -4:
+    """`step` in memory for the tensors and their constants; arrays that must outlive it go to `kept`."""
+    cdef cg_optimizer_args args[2]
+    cdef cg_tensor *at
+    cdef cg_optimizer_args *group
+    cdef Py_ssize_t i, j, n = len(parameters)
+    cdef Py_ssize_t first = 0, last = n
+    cdef double total = 0, norm
+    cdef long t, known = -1
+    cdef tuple values = ()
+    cdef list state
+    cdef double *totals
+    memset(args, 0, sizeof(args))
+    for i in range(n):
+        parameter = parameters[i]
+        data, grad = parameter.data, parameter.grad
+        if not fits(data, grad):
+            return i
+        if not (cnp.PyArray_IS_C_CONTIGUOUS(data) and cnp.PyArray_ISALIGNED(data)):
+            copy = data.copy()
+            back.append((data, copy))
+            data = copy
+        if not (cnp.PyArray_IS_C_CONTIGUOUS(grad) and cnp.PyArray_ISALIGNED(grad)):
+            grad = grad.copy()
+        kept.append(data)
+        kept.append(grad)
+        # float32 from the front, float64 from the back: each dtype has kernels of its own
+        group = args
+        if cnp.PyArray_TYPE(data) == cnp.NPY_FLOAT:
+            at = tensor + first
+            first += 1
+        else:
+            last -= 1
+            at = tensor + last
+            group = args + 1
+        at.data = cnp.PyArray_DATA(data)
+        at.grad = cnp.PyArray_DATA(grad)
+        at.n = cnp.PyArray_SIZE(data)
+        group.n_elements += at.n
+        state = states[i]
+        for j in range(1, len(state)):
+            if not (fits(state[j], data) and cnp.PyArray_IS_C_CONTIGUOUS(state[j])):
+                return i
+            at.state[j - 1] = cnp.PyArray_DATA(state[j])
+        t = <long>state[0] + 1
+        if t != known:
+            values = constants(t)
+            known = t
+        at.constant = constant
+        for j in range(len(values)):
+            constant[j] = values[j]
+        constant += N_CONSTANTS
+    args[0].tensor, args[0].n_tensors = tensor, first
+    args[1].tensor, args[1].n_tensors = tensor + last, n - last
+    for j in range(2):
+        group = args + j
+        group.rule, group.low, group.high, group.scale, group.decay = rule, low, high, 1, decay
+        for i in range(group.n_tensors):
+            at = <cg_tensor *>group.tensor + i
+            at.first_block = group.n_blocks
+            group.n_blocks += (at.n + CG_OPTIMIZER_BLOCK - 1) // CG_OPTIMIZER_BLOCK
+    if max_norm < INFINITY:
+        for j in range(2):
+            group = args + j
+            totals = <double *>take((group.n_blocks + 1) * sizeof(double))
+            if totals == NULL:
+                return NO_MEMORY
+            group.totals = totals
+            execute(CG_KERNEL_gradient_norm, CG_F64 if j else CG_F32, group)
+            for i in range(group.n_blocks):
+                total += totals[i]
+            give(totals)
+        norm = sqrt(total)
+        if not isfinite(norm):
+            return NOT_FINITE
+        args[0].scale = args[1].scale = min(1.0, max_norm / (norm + 1e-6))
+    for state in states:
+        state[0] += 1
+    for j in range(2):
+        execute(CG_KERNEL_optimizer_step, CG_F64 if j else CG_F32, args + j)
+    return -1
