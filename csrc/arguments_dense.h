@@ -1,6 +1,21 @@
-/* Arguments of the kernels of optimizers. */
+/* Arguments of the kernels of fully connected layers and of optimizers. */
 #ifndef CONVGRAD_ARGUMENTS_DENSE_H
 #define CONVGRAD_ARGUMENTS_DENSE_H
+
+/* c[m, n] = activation(bias[n] + sum over k of a[m, k] * b[k, n]) */
+typedef struct {
+    cg_task task;
+    const void *a;    /* IN: a[m * a_row + k * a_k] */
+    const void *b;    /* IN: b[k * b_k + n * b_n], b_k or b_n being 1 */
+    const void *bias; /* IN (N), or NULL */
+    void *c;          /* OUT: c[m * c_row + n] */
+    ptrdiff_t M, N, K, a_row, a_k, b_k, b_n, c_row;
+    int activation; /* enum cg_activation */
+    double parameter;
+    /* filled by the plan; "_at": offsets in scratch, in bytes */
+    int way, stage_a;
+    ptrdiff_t block_m, block_n, block_k, n_column_blocks, panel_at, result_at, stage_at, offset_at;
+} cg_gemm_args;
 
 /* One parameter. The states, as the rule has them, and data are updated in place. */
 typedef struct {
@@ -24,6 +39,6 @@ typedef struct {
 
 #define CG_OPTIMIZER_BLOCK 16384 /* elements */
 
-#define CG_DENSE_KERNELS(X) X(optimizer_step) X(gradient_norm)
+#define CG_DENSE_KERNELS(X) X(gemm) X(optimizer_step) X(gradient_norm)
 
 #endif

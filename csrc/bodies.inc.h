@@ -11,6 +11,7 @@
 #include "transpose.inc.h"
 #include "conv_tiles.inc.h"
 #include "conv_plan.inc.h"
+#include "gemm.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_depthwise.inc.h"
 #include "conv_grad_pointwise.inc.h"

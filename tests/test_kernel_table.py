@@ -92,10 +92,10 @@ CALLS = {
         ("locally_connected2d_grad_input", "locally_connected2d_grad_weight"),
         lambda f, a: f(a(*Y), a(*X), a(6, 7, 6, 4, 3, 3)),
     ),
-    # dense: a 1x1 convolution over rows
-    "linear": (("conv_correlate",), lambda f, a: f(a(5, 7), a(6, 7), a(6), activation="relu")),
+    # dense
+    "linear": (("gemm",), lambda f, a: f(a(5, 7), a(6, 7), a(6), activation="relu")),
     "linear_backward": (
-        ("conv_correlate", "conv_grad_weight", "channel_sum"), lambda f, a: f(a(5, 6), a(5, 7), a(6, 7)),
+        ("gemm", "channel_sum"), lambda f, a: f(a(5, 6), a(5, 7), a(6, 7)),
     ),
     # pooling
     "max_pool2d": (("max_pool2d",), lambda f, a: f(a(*X), 2)),

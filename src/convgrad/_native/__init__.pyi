@@ -3,6 +3,7 @@
 from typing import Any
 
 conv: Any
+dense: Any
 elementwise: Any
 local: Any
 norm: Any

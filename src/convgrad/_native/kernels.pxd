@@ -67,6 +67,7 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_batch_norm_backward
         CG_KERNEL_layer_norm
         CG_KERNEL_layer_norm_backward
+        CG_KERNEL_gemm
         CG_KERNEL_optimizer_step
         CG_KERNEL_gradient_norm
         CG_N_KERNELS
@@ -310,6 +311,17 @@ cdef extern from "kernels.h" nogil:
         void *grad_x
         double *partial
         ptrdiff_t n, K, n_step
+
+    # fully connected layers
+    ctypedef struct cg_gemm_args:
+        cg_task task
+        const void *a
+        const void *b
+        const void *bias
+        void *c
+        ptrdiff_t M, N, K, a_row, a_k, b_k, b_n, c_row
+        int activation
+        double parameter
 
     # optimizers
     ctypedef struct cg_tensor:

@@ -1,0 +1,228 @@
+/* The products of the fully connected layer and its gradients.
+ *
+ *   c[m, n] = activation(bias[n] + sum over k of a[m, k] * b[k, n])
+ *
+ * a has any strides, b has adjacent numbers along k or along n, c has them along n. Three ways, by the shape:
+ *
+ *   rows     Few k, or few rows of c and b adjacent along n: four rows of c at a time, b read as it lies.
+ *   dot      Few rows of c, a and b adjacent along k: sums of products along k, 4 x 4 at a time.
+ *   panels   A panel of b, as wide as a tile, is copied so that a tile reads it in order, and the tiles of
+ *            conv_tiles.inc.h go over the rows of a.
+ *
+ * Sums along k are taken GEMM_CHAIN terms at a time, and the runs added up. A block is a range of m and a range of n;
+ * way, runs and blocks depend on the shape alone, so the bits of c do not depend on the threads.
+ */
+#define GEMM_CHAIN 256    /* terms of a chain */
+#define GEMM_ROWS 224     /* of a block: a multiple of the tiles' rows */
+#define GEMM_COLUMNS 512  /* of a block */
+#define GEMM_STRETCH 512  /* columns of "rows" whose sums stay in L1 */
+#define GEMM_DOT_RUN 1024 /* elements along k of "dot" that stay in L1 */
+
+enum { GEMM_PANELS, GEMM_ROWS_WAY, GEMM_DOT };
+
+KERNEL_PLAN(gemm) {
+    cg_gemm_args *a = args_;
+    ptrdiff_t wide = TILE_CHANNELS_MAX * LANES;
+    a->way = GEMM_PANELS;
+    if (a->b_n == 1 && (a->K <= 8 || a->M <= 6))
+        a->way = GEMM_ROWS_WAY;
+    else if (a->b_k == 1 && a->a_k == 1 && a->M <= 16 && LANES > 1)
+        a->way = GEMM_DOT;
+    a->block_k = ceil_div(a->K, ceil_div(a->K, GEMM_CHAIN));
+    a->block_m = MIN(a->M, GEMM_ROWS);
+    /* at least four blocks, where there are columns or rows enough */
+    a->block_n = MIN(round_up(ceil_div(a->N, 4), wide), GEMM_COLUMNS);
+    if (a->way == GEMM_DOT)
+        a->block_n = MAX(16, round_up(ceil_div(a->N, 4), 16));
+    if (a->N <= wide)
+        a->block_m = MAX(28, MIN(a->block_m, round_up(ceil_div(a->M, 4), 28)));
+    a->block_m = MIN(a->block_m, a->M);
+    a->n_column_blocks = ceil_div(a->N, a->block_n);
+    a->stage_a = a->way == GEMM_PANELS && a->a_k != 1 && a->a_row == 1;
+    ptrdiff_t at = 0;
+    a->panel_at = at, at += round_up(a->block_k * wide * sizeof(REAL), 64) + 64;
+    a->result_at = at, at += round_up(MAX(TILE_PIXELS_1 * wide, 4 * GEMM_STRETCH) * sizeof(REAL), 64);
+    a->stage_at = at, at += a->stage_a ? round_up((a->block_k * a->block_m + LANES) * sizeof(REAL), 64) : 0;
+    a->offset_at = at, at += round_up(a->block_k * sizeof(int32_t), 64);
+    a->task.scratch_bytes = (size_t)at;
+    a->task.n_blocks = ceil_div(a->M, a->block_m) * a->n_column_blocks;
+    a->task.work = 0.25 * a->M * a->N * a->K + (double)a->M * a->N + 0.5 * (double)a->N * a->K;
+}
+
+/* The panel b[k0 .. k0 + k][n0 .. n0 + n], each k in `wide` numbers, those beyond n zero. */
+static void gemm_panel(const cg_gemm_args *a, ptrdiff_t k0, ptrdiff_t k, ptrdiff_t n0, ptrdiff_t n, ptrdiff_t wide,
+                       REAL *panel) {
+    const REAL *b = (const REAL *)a->b + k0 * a->b_k + n0 * a->b_n;
+    if (a->b_n != 1) {
+        transpose_block(panel, wide, b, a->b_n, n, k, 1);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < k; i++, b += a->b_k, panel += wide)
+        for (ptrdiff_t j = 0; j < wide; j += LANES)
+            v_store(panel + j, j + LANES <= n ? v_load(b + j) : v_load_n(b + j, n - j));
+}
+
+static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1, char *scratch) {
+    REAL *panel = (REAL *)(scratch + a->panel_at), *result = (REAL *)(scratch + a->result_at);
+    REAL *stage = (REAL *)(scratch + a->stage_at), *c = (REAL *)a->c;
+    int32_t *offset = (int32_t *)(scratch + a->offset_at);
+    const ptrdiff_t a_k = a->stage_a ? m1 - m0 : a->a_k, a_row = a->stage_a ? 1 : a->a_row;
+    for (ptrdiff_t k = 0; k < a->block_k; k++)
+        offset[k] = (int32_t)(k * a_k);
+    for (ptrdiff_t k0 = 0; k0 < a->K; k0 += a->block_k) {
+        const ptrdiff_t k = MIN(a->block_k, a->K - k0);
+        const REAL *rows = (const REAL *)a->a + m0 * a->a_row + k0 * a->a_k;
+        if (a->stage_a) {
+            for (ptrdiff_t i = 0; i < k; i++)
+                copy_run(stage + i * (m1 - m0), rows + i * a->a_k, m1 - m0);
+            rows = stage;
+        }
+        for (ptrdiff_t n = n0, wide; n < n1; n += wide) {
+            wide = channel_vectors(n1 - n) * LANES;
+            const ptrdiff_t columns = MIN(wide, n1 - n);
+            REAL init[TILE_CHANNELS_MAX * LANES] = {0};
+            if (a->bias && k0 == 0)
+                memcpy(init, (const REAL *)a->bias + n, (size_t)columns * sizeof(REAL));
+            gemm_panel(a, k0, k, n, columns, wide, panel);
+            broadcast_tile tile = broadcast_tile_for((int)(wide / LANES), m1 - m0);
+            for (ptrdiff_t m = m0; m < m1; m += tile.pixels) {
+                const REAL *pixel[TILE_PIXELS_1];
+                const int whole = m + tile.pixels <= m1 && columns == wide;
+                for (int i = 0; i < tile.pixels; i++)
+                    pixel[i] = rows + MIN(m - m0 + i, m1 - m0 - 1) * a_row;
+                REAL *out = whole ? c + m * a->c_row + n : result;
+                tile.fn(panel, pixel, offset, k, init, whole && k0 > 0, out, whole ? a->c_row : wide, out, 0);
+                for (ptrdiff_t i = 0; !whole && i < MIN(tile.pixels, m1 - m); i++) {
+                    REAL *to = c + (m + i) * a->c_row + n;
+                    for (ptrdiff_t j = 0; j < columns; j += LANES) {
+                        ptrdiff_t lanes = MIN(LANES, columns - j);
+                        vec v = v_load(result + i * wide + j);
+                        v_store_some(to + j, k0 ? v_load_some(to + j, lanes) + v : v, lanes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* out[r][0 .. n-1] = the sum over k of a[r][k] * b[k][0 .. n-1], four k at a time; add: plus what is there. */
+INLINE void gemm_stretch(const int R, const cg_gemm_args *a, const REAL *rows, const REAL *b, ptrdiff_t K, ptrdiff_t n,
+                         REAL *out, ptrdiff_t out_step) {
+    for (ptrdiff_t k = 0; k < K; k += 4) {
+        const REAL *from[4];
+        vec factor[16];
+        UNROLL for (int i = 0; i < 4; i++) {
+            from[i] = b + MIN(k + i, K - 1) * a->b_k;
+            UNROLL for (int r = 0; r < R; r++) factor[i * R + r] =
+                k + i < K ? v_set1(rows[r * a->a_row + (k + i) * a->a_k]) : v_zero();
+        }
+        for (ptrdiff_t j = 0; j < n; j += LANES) {
+            const ptrdiff_t lanes = MIN(LANES, n - j);
+            vec v[4];
+            UNROLL for (int i = 0; i < 4; i++) v[i] = v_load_some(from[i] + j, lanes);
+            UNROLL for (int r = 0; r < R; r++) {
+                REAL *to = out + r * out_step + j;
+                vec sum = k ? v_load_some(to, lanes) : v_zero();
+                UNROLL for (int i = 0; i < 4; i++) sum = v_fma(v[i], factor[i * R + r], sum);
+                v_store_some(to, sum, lanes);
+            }
+        }
+    }
+}
+
+static void gemm_rows(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1, char *scratch) {
+    REAL *result = (REAL *)(scratch + a->result_at);
+    for (ptrdiff_t m = m0, R; m < m1; m += R) {
+        R = m + 4 <= m1 ? 4 : 1;
+        for (ptrdiff_t n = n0; n < n1; n += GEMM_STRETCH) {
+            const ptrdiff_t width = MIN(GEMM_STRETCH, n1 - n);
+            REAL *c = (REAL *)a->c + m * a->c_row + n;
+            for (ptrdiff_t k0 = 0; k0 < a->K; k0 += a->block_k) {
+                const ptrdiff_t k = MIN(a->block_k, a->K - k0), step = k0 ? GEMM_STRETCH : a->c_row;
+                const REAL *rows = (const REAL *)a->a + m * a->a_row + k0 * a->a_k;
+                const REAL *b = (const REAL *)a->b + k0 * a->b_k + n;
+                REAL *out = k0 ? result : c;
+                if (R == 4)
+                    gemm_stretch(4, a, rows, b, k, width, out, step);
+                else
+                    gemm_stretch(1, a, rows, b, k, width, out, step);
+                for (ptrdiff_t r = 0; k0 && r < R; r++)
+                    for (ptrdiff_t j = 0; j < width; j += LANES) {
+                        REAL *to = c + r * a->c_row + j;
+                        ptrdiff_t lanes = MIN(LANES, width - j);
+                        v_store_some(to, v_load_some(to, lanes) + v_load(result + r * GEMM_STRETCH + j), lanes);
+                    }
+            }
+            for (ptrdiff_t r = 0; a->bias && r < R; r++)
+                for (ptrdiff_t j = 0; j < width; j++)
+                    c[r * a->c_row + j] += ((const REAL *)a->bias)[n + j];
+        }
+    }
+}
+
+/* 16 sums of products along k, RM rows of a by 16 / RM columns of b; the lane of (r, i) is r * 16 / RM + i. */
+INLINE void gemm_dot_tile(const int RM, const REAL *const *x, const REAL *const *w, ptrdiff_t k, REAL *out) {
+    const int RN = RM == 1 ? 8 : 4;
+    vec sum[16];
+    UNROLL for (int i = 0; i < 16; i++) sum[i] = v_zero();
+    ptrdiff_t i = 0;
+    for (; i + LANES <= k; i += LANES) {
+        vec b[8];
+        UNROLL for (int j = 0; j < RN; j++) b[j] = v_load(w[j] + i);
+        UNROLL for (int r = 0; r < RM; r++) {
+            vec v = v_load(x[r] + i);
+            UNROLL for (int j = 0; j < RN; j++) sum[r * RN + j] = v_fma(v, b[j], sum[r * RN + j]);
+        }
+    }
+    if (i < k) {
+        vec b[8];
+        UNROLL for (int j = 0; j < RN; j++) b[j] = v_load_n(w[j] + i, k - i);
+        UNROLL for (int r = 0; r < RM; r++) {
+            vec v = v_load_n(x[r] + i, k - i);
+            UNROLL for (int j = 0; j < RN; j++) sum[r * RN + j] = v_fma(v, b[j], sum[r * RN + j]);
+        }
+    }
+    UNROLL for (int j = 0; j < 16; j += LANES) v_store(out + j, v_sums(sum + j));
+}
+
+static void gemm_dot(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1) {
+    const int RM = m1 - m0 == 1 ? 1 : 4, RN = RM == 1 ? 8 : 4;
+    const ptrdiff_t most = RM == 1 ? GEMM_CHAIN * LANES : GEMM_DOT_RUN;
+    const REAL *bias = a->bias;
+    for (ptrdiff_t n = n0; n < n1; n += RN)
+        for (ptrdiff_t k0 = 0; k0 < a->K; k0 += most) {
+            const REAL *w[8], *x[4];
+            REAL sum[16];
+            for (int j = 0; j < RN; j++)
+                w[j] = (const REAL *)a->b + MIN(n + j, n1 - 1) * a->b_n + k0;
+            for (ptrdiff_t m = m0; m < m1; m += RM) {
+                for (int r = 0; r < RM; r++)
+                    x[r] = (const REAL *)a->a + MIN(m + r, m1 - 1) * a->a_row + k0;
+                if (RM == 1)
+                    gemm_dot_tile(1, x, w, MIN(most, a->K - k0), sum);
+                else
+                    gemm_dot_tile(4, x, w, MIN(most, a->K - k0), sum);
+                for (ptrdiff_t r = 0; r < MIN(RM, m1 - m); r++)
+                    for (ptrdiff_t j = 0; j < MIN(RN, n1 - n); j++) {
+                        REAL *to = (REAL *)a->c + (m + r) * a->c_row + n + j;
+                        *to = sum[r * RN + j] + (k0 ? *to : bias ? bias[n + j] : 0);
+                    }
+            }
+        }
+}
+
+KERNEL_RUN(gemm) {
+    const cg_gemm_args *a = args_;
+    for (ptrdiff_t block = begin; block < end; block++) {
+        const ptrdiff_t m0 = block / a->n_column_blocks * a->block_m, m1 = MIN(a->M, m0 + a->block_m);
+        const ptrdiff_t n0 = block % a->n_column_blocks * a->block_n, n1 = MIN(a->N, n0 + a->block_n);
+        if (a->way == GEMM_PANELS)
+            gemm_panels(a, m0, m1, n0, n1, scratch_);
+        else if (a->way == GEMM_DOT)
+            gemm_dot(a, m0, m1, n0, n1);
+        else
+            gemm_rows(a, m0, m1, n0, n1, scratch_);
+        for (ptrdiff_t m = m0; a->activation != CG_IDENTITY && m < m1; m++)
+            activate_run(a->activation, (REAL)a->parameter, (REAL *)a->c + m * a->c_row + n0, n1 - n0);
+    }
+}
