@@ -13,7 +13,7 @@ typedef struct {
     int activation; /* enum cg_activation */
     double parameter;
     /* filled by the plan; "_at": offsets in scratch, in bytes */
-    int way, stage_a;
+    int way, stage_a, swap; /* swap: a and b, M and N have exchanged their places */
     ptrdiff_t block_m, block_n, block_k, n_column_blocks, panel_at, result_at, stage_at, offset_at;
 } cg_gemm_args;
 

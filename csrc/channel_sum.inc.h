@@ -53,7 +53,17 @@ KERNEL_RUN(channel_sum) {
                         for (int i = 0; i < 4; i++)
                             for (int j = 0; j < LANES; j++)
                                 total[i * LANES + j] += v_get(sum[i], j);
-                    } else
+                    } else if (at.stride_c == 1)
+                        for (ptrdiff_t c = 0; c < n_channels; c += LANES) {
+                            const ptrdiff_t lanes = MIN(LANES, n_channels - c);
+                            vec sum = v_zero();
+                            for (ptrdiff_t w = 0; w < run; w++)
+                                sum += lanes == LANES ? v_load(x + w * at.stride_w + c)
+                                                      : v_load_n(x + w * at.stride_w + c, lanes);
+                            for (ptrdiff_t j = 0; j < lanes; j++)
+                                total[c + j] += v_get(sum, (int)j);
+                        }
+                    else
                         for (ptrdiff_t c = 0; c < n_channels; c++) {
                             const REAL *p = x + c * at.stride_c;
                             if (at.stride_w == 1) {

@@ -15,8 +15,11 @@ views with one row; nothing is copied. `options` are those of the builder in `sh
 (output_padding for transposed convolutions,) dilation, groups, layout, algorithm.
 """
 
+import contextlib
+
 import numpy as np
 
+from ._native.memory import empty, plain, recall
 from .activations import resolve
 from .call_checks import check_grad_output, check_vectors, clear, deliver_all, outputs, sizes, wanted_shapes
 from .checks import choice, deliver, float_array, float_arrays, output
@@ -25,20 +28,28 @@ from .shapes import conv_shape, conv_shape_for_kernel, conv_transpose_shape, con
 _BIAS = ("bias",)
 _GRADIENTS = ("grad_input", "grad_weight", "grad_bias")
 _MODES = ("full", "same", "valid")
+_MOST_KNOWN = 4096
+
+# By number of spatial axes, {(shape of x, shape of weight, options): ConvShape} of the calls that passed every check.
+_known = {1: {}, 2: {}}
 
 
 def forward(kernels, function, dims, x, weight, bias, options, activation, out):
     """Convolution of x by weight, plus bias, through the activation."""
-    x, weight, bias = float_arrays(function, _BIAS, x=x, weight=weight, bias=bias)
-    shape = conv_shape(function, "x", dims, x.shape, weight.shape, *options)
-    if bias is not None:
+    if not plain(x, weight, bias, True):
+        x, weight, bias = float_arrays(function, _BIAS, x=x, weight=weight, bias=bias)
+    shape = _shape(function, dims, x, weight, options)
+    if bias is not None and bias.shape != (shape.out_channels,):
         check_vectors(function, shape.out_channels, "output channel", bias=bias)
-    code, parameter = resolve(function, activation)
-    target = view = output(function, out, shape.output_shape, x.dtype, x, weight, bias)
+    code, parameter = (0, 0.0) if activation is None else resolve(function, activation)
+    if out is None:
+        target = view = empty(shape.output_shape, x.dtype)
+    else:
+        target = view = output(function, out, shape.output_shape, x.dtype, x, weight, bias)
     if dims == 1:
         x, weight, view = _planes(shape, x), weight[:, :, None], _planes(shape, target)
     kernels.forward(shape, x, weight, bias, code, parameter, view)
-    return deliver(target, out)
+    return target if out is None else deliver(target, out)
 
 
 def grad_input(kernels, function, dims, grad_output, weight, input_shape, options, out):
@@ -84,9 +95,11 @@ def grad_bias(kernels, function, dims, grad_output, layout, out):
 
 def backward(kernels, function, dims, grad_output, x, weight, options, input_grad, weight_grad, bias, out):
     """The gradients of `forward` that are wanted, as (grad_input, grad_weight, grad_bias) with None for the others."""
-    grad_output, x, weight = float_arrays(function, grad_output=grad_output, x=x, weight=weight)
-    shape = conv_shape(function, "x", dims, x.shape, weight.shape, *options)
-    check_grad_output(function, grad_output, shape.output_shape, x=x.shape, weight=weight.shape)
+    if not plain(grad_output, x, weight):
+        grad_output, x, weight = float_arrays(function, grad_output=grad_output, x=x, weight=weight)
+    shape = _shape(function, dims, x, weight, options)
+    if grad_output.shape != shape.output_shape:
+        check_grad_output(function, grad_output, shape.output_shape, x=x.shape, weight=weight.shape)
     wanted = wanted_shapes(
         function,
         (shape.input_shape, shape.weight_shape, (shape.out_channels,)),
@@ -178,6 +191,19 @@ def convolve_backward(kernels, function, flipped, grad_output, x, kernel, mode, 
     if flipped:
         targets[1][...] = weight_target[0, 0, ::-1, ::-1]
     return deliver_all(targets, outs)
+
+
+def _shape(function, dims, x, weight, options):
+    """The `ConvShape` of x, weight and options, worked out and checked once for each."""
+    known = _known[dims]
+    shape = recall(known, x, weight, options)
+    if shape is None:
+        shape = conv_shape(function, "x", dims, x.shape, weight.shape, *options)
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        with contextlib.suppress(TypeError):  # lists cannot be looked up
+            known[x.shape, weight.shape, options] = shape
+    return shape
 
 
 def _planes(shape, array):

@@ -12,6 +12,7 @@ where x, grad_output and out are (rows, features), rows at least 1, and only `ou
 
 import math
 
+from ._native.memory import empty, plain
 from .activations import resolve
 from .call_checks import check_vectors, clear, deliver_all, outputs, wanted_shapes
 from .checks import deliver, float_arrays, output
@@ -21,20 +22,24 @@ _GRADIENTS = ("grad_x", "grad_weight", "grad_bias")
 
 def linear(kernels, function, x, weight, bias, activation, out):
     """activation(x weight^T + bias)."""
-    x, weight, bias = float_arrays(function, ("bias",), x=x, weight=weight, bias=bias)
+    if not plain(x, weight, bias, True):
+        x, weight, bias = float_arrays(function, ("bias",), x=x, weight=weight, bias=bias)
     out_features = _features(function, x, weight)[1]
-    check_vectors(function, out_features, "output feature", bias=bias)
-    code, parameter = resolve(function, activation)
-    target = output(function, out, (*x.shape[:-1], out_features), x.dtype, x, weight, bias)
+    if bias is not None and bias.shape != (out_features,):
+        check_vectors(function, out_features, "output feature", bias=bias)
+    code, parameter = (0, 0.0) if activation is None else resolve(function, activation)
+    shape = (*x.shape[:-1], out_features)
+    target = empty(shape, x.dtype) if out is None else output(function, out, shape, x.dtype, x, weight, bias)
     if target.size:
-        kernels.forward(_rows(x), weight, bias, code, parameter, target.reshape(-1, out_features))
-    return deliver(target, out)
+        kernels.forward(_rows(x), weight, bias, code, parameter, _rows(target))
+    return target if out is None else deliver(target, out)
 
 
 def linear_backward(kernels, function, grad_output, x, weight, input_grad, weight_grad, bias, out):
     """(grad_x, grad_weight, grad_bias), None where not asked for."""
-    grad_output, x, weight = float_arrays(function, grad_output=grad_output, x=x, weight=weight)
-    in_features, out_features = _features(function, x, weight)
+    if not plain(grad_output, x, weight):
+        grad_output, x, weight = float_arrays(function, grad_output=grad_output, x=x, weight=weight)
+    out_features = _features(function, x, weight)[1]
     if grad_output.shape != (*x.shape[:-1], out_features):
         raise ValueError(
             f"{function}: grad_output has shape {grad_output.shape} but linear returns {(*x.shape[:-1], out_features)} "
@@ -49,7 +54,7 @@ def linear_backward(kernels, function, grad_output, x, weight, input_grad, weigh
     grad_x, grad_weight, grad_bias = targets
     g = _rows(grad_output)
     if input_grad:
-        kernels.grad_input(g, weight, grad_x.reshape(-1, in_features))
+        kernels.grad_input(g, weight, _rows(grad_x))
     if weight_grad:
         kernels.grad_weight(g, _rows(x), grad_weight)
     if bias:

@@ -6,8 +6,10 @@
     activation_backward(code, parameter, grad_output, x, out)
     activation_backward_bias(code, parameter, grad_output, x, sizes, out, bias)
     dropout(x, mask, scale, shift, fill, out)
+    fresh_activation(code, parameter, x), fresh_activation_backward(code, parameter, grad_output, x)
 
-where arrays are C-contiguous, of one shape, and `out` may be any of them; sizes is (outer, channels, inner).
+where arrays are C-contiguous, of one shape, and `out` may be any of them; sizes is (outer, channels, inner). The last
+two take anything: they return a new array, or None where the arguments need a conversion or are wrong.
 """
 
 import math
@@ -31,6 +33,10 @@ _BOOL = np.dtype(bool)
 
 def value(kernels, function, code, parameter, x, out):
     """out = a(x)."""
+    if out is None:
+        result = kernels.fresh_activation(code, parameter, x)
+        if result is not None:
+            return result
     x = float_array(function, "x", x)
     if not x.flags.c_contiguous:
         x = x.copy()
@@ -41,6 +47,10 @@ def value(kernels, function, code, parameter, x, out):
 
 def backward(kernels, function, code, parameter, grad_output, x, out):
     """out = grad_output * a'(.), x being the output or the input of the activation."""
+    if out is None:
+        result = kernels.fresh_activation_backward(code, parameter, grad_output, x)
+        if result is not None:
+            return result
     grad_output, x = _operands(function, code, grad_output, x)
     target = in_place_output(function, out, grad_output, x)
     kernels.activation_backward(code, parameter, grad_output, x, target)

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from ._native.memory import empty
+from ._native.memory import empty, plain
 from .call_checks import check_same_shape, contiguous, same_memory
 from .checks import choice, deliver, float_array, float_arrays, output
 from .elementwise_calls import in_place_output
@@ -27,17 +27,21 @@ _REDUCTIONS = ("mean", "sum", "none")
 
 def softmax(kernels, function, is_log, x, axis, out):
     """softmax or log_softmax over an axis."""
-    x = contiguous(float_array(function, "x", x))
+    if not plain(x):
+        x = float_array(function, "x", x)
+    x = contiguous(x)
     sizes = _axis_sizes(function, "x", x.shape, axis)
     target = in_place_output(function, out, x)
     kernels.softmax(is_log, x, sizes, target)
-    return deliver(target, out)
+    return target if out is None else deliver(target, out)
 
 
 def softmax_backward(kernels, function, is_log, grad_output, y, axis, out):
     """Gradient by the input, from the output y."""
-    grad_output, y = float_arrays(function, grad_output=grad_output, output=y)
-    check_same_shape(function, grad_output=grad_output, output=y)
+    if not plain(grad_output, y):
+        grad_output, y = float_arrays(function, grad_output=grad_output, output=y)
+    if grad_output.shape != y.shape:
+        check_same_shape(function, grad_output=grad_output, output=y)
     sizes = _axis_sizes(function, "output", y.shape, axis)
     grad_output, y = contiguous(grad_output), contiguous(y)
     target = in_place_output(function, out, grad_output, y)
@@ -47,8 +51,11 @@ def softmax_backward(kernels, function, is_log, grad_output, y, axis, out):
 
 def softmax_cross_entropy(kernels, function, logits, labels, reduction, out):
     """(loss, grad_logits)."""
-    logits = contiguous(float_array(function, "logits", logits))
-    choice(function, "reduction", reduction, _REDUCTIONS)
+    if not plain(logits):
+        logits = float_array(function, "logits", logits)
+    logits = contiguous(logits)
+    if type(reduction) is not str or reduction != "mean":
+        choice(function, "reduction", reduction, _REDUCTIONS)
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ValueError(
             f"{function}: logits must have shape (N, K) with at least one class, got {logits.shape}; "
@@ -103,11 +110,14 @@ def sigmoid_cross_entropy(kernels, function, logits, target, reduction, out):
 
 def _loss(function, x, target, out, reduction, count, losses_shape, run):
     """Run a loss: (float or ndarray, gradient by x). `count` is what a mean divides by."""
-    inputs = (target,) if out is None or same_memory(out, x) else (target, x)
-    grad = output(function, out, x.shape, x.dtype, *inputs)
+    if out is None:
+        grad = empty(x.shape, x.dtype)
+    else:
+        grad = output(function, out, x.shape, x.dtype, *((target,) if same_memory(out, x) else (target, x)))
     losses = empty(losses_shape, x.dtype) if reduction == "none" else None
     total = run(1 / count if reduction == "mean" and count else 1.0, grad, losses)
-    grad = deliver(grad, out)
+    if out is not None:
+        grad = deliver(grad, out)
     if reduction == "none":
         return losses, grad
     if reduction == "sum":
@@ -158,9 +168,11 @@ def _check_targets(kernels, function, name, target, non_negative):
 
 
 def _same_shape(function, name, x, target, reduction, target_name="target"):
-    x, target = float_arrays(function, **{name: x, target_name: target})
+    if not plain(x, target):
+        x, target = float_arrays(function, **{name: x, target_name: target})
     choice(function, "reduction", reduction, _REDUCTIONS)
-    check_same_shape(function, **{name: x, target_name: target})
+    if x.shape != target.shape:
+        check_same_shape(function, **{name: x, target_name: target})
     return contiguous(x), contiguous(target)
 
 

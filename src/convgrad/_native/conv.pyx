@@ -7,6 +7,8 @@ once and kept with the `ConvShape`; a call fills in pointers and strides.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+cimport numpy as cnp
+
 from .kernels cimport (
     CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_conv_correlate, CG_KERNEL_conv_depthwise,
     CG_KERNEL_conv_depthwise_grad, CG_KERNEL_conv_depthwise_strided_grad, CG_KERNEL_conv_grad_weight,
@@ -20,9 +22,7 @@ from . cimport winograd
 
 from ..precision import is_strict
 
-ctypedef fused real:
-    float
-    double
+cnp.import_array()
 
 
 cdef class Axis:
@@ -124,6 +124,7 @@ cdef class Plan:
     axes, and the same with all rows laid end to end."""
 
     cdef readonly Axis rows, cols, one_row, all_cols
+    cdef ptrdiff_t groups
     cdef bint winograd, channels_last, depthwise
     cdef bint whole  # the kernel covers all of x: a matrix product of flattened samples
     cdef dict samples  # Axis of a row of so many samples
@@ -132,6 +133,7 @@ cdef class Plan:
         cdef int i
         cdef bint backward = direction == GRAD_INPUT
         self.channels_last = shape.layout == "NHWC"
+        self.groups = shape.groups
         self.winograd = reason(shape, is_float32).startswith("winograd")
         self.depthwise = (
             shape.groups == (shape.out_channels if backward else shape.in_channels) and shape.groups > 1
@@ -164,15 +166,20 @@ cdef class Plan:
             self.all_cols = forward_axis(shape.height * shape.width, 1, 1, 1, 0)
 
 
-cdef cg_strides strides_of(const real[:, :, :, :] view, bint channels_last) noexcept:
-    """Strides in elements; views arrive with strides that are whole elements."""
+cdef cg_strides strides_of(x, bint channels_last) noexcept:
+    """Strides in elements of an array with four axes; they are whole elements."""
     cdef cg_strides at
-    cdef ptrdiff_t size = sizeof(real)
-    at.stride_n = view.strides[0] // size
-    at.stride_c = view.strides[3 if channels_last else 1] // size
-    at.stride_h = view.strides[1 if channels_last else 2] // size
-    at.stride_w = view.strides[2 if channels_last else 3] // size
+    cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(x)
+    cdef cnp.npy_intp *strides = cnp.PyArray_STRIDES(x)
+    at.stride_n = strides[0] // size
+    at.stride_c = strides[3 if channels_last else 1] // size
+    at.stride_h = strides[1 if channels_last else 2] // size
+    at.stride_w = strides[2 if channels_last else 3] // size
     return at
+
+
+cdef inline int dtype_of(x) noexcept:
+    return CG_F32 if cnp.PyArray_ITEMSIZE(x) == 4 else CG_F64
 
 
 cdef cg_axis row_of_samples(Plan plan, ptrdiff_t n):
@@ -194,46 +201,42 @@ cdef Plan plan_of(shape, int direction, bint is_float32):
 
 
 cdef Plan fill(
-    real tag, shape, int direction, x, weight, bias, int activation, double parameter, out, cg_conv_args *args,
+    shape, int direction, x, weight, bias, int activation, double parameter, out, cg_conv_args *args,
     cg_winograd_args *wino,
 ):
     """Fill `args` for the direct kernels, or `wino` where the plan returned says so. The arrays must outlive the
     call."""
-    cdef const real[:, :, :, :] x_view = x
-    cdef const real[:, :, :, :] w_view = weight
-    cdef real[:, :, :, ::1] y_view = out
-    cdef const real[::1] bias_view
     cdef bint backward = direction == GRAD_INPUT
-    cdef Plan plan = plan_of(shape, direction, real is float)
+    cdef Plan plan = plan_of(shape, direction, dtype_of(out) == CG_F32)
     cdef bint channels_last = plan.channels_last
     cdef cg_strides at
-    cdef ptrdiff_t size = sizeof(real), C, K
+    cdef cnp.npy_intp *x_shape = cnp.PyArray_DIMS(x)
+    cdef cnp.npy_intp *w_shape = cnp.PyArray_DIMS(weight)
+    cdef cnp.npy_intp *w_strides = cnp.PyArray_STRIDES(weight)
+    cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(out), C, K
     memset(args, 0, sizeof(cg_conv_args))
-    args.x = &x_view[0, 0, 0, 0]
-    args.weight = &w_view[0, 0, 0, 0]
-    args.y = &y_view[0, 0, 0, 0]
+    args.x, args.weight, args.y = cnp.PyArray_DATA(x), cnp.PyArray_DATA(weight), cnp.PyArray_DATA(out)
     if bias is not None:
-        bias_view = bias
-        args.bias = &bias_view[0]
-    args.x_at = strides_of[real](x_view, channels_last)
-    args.y_at = strides_of[real](y_view, channels_last)
-    args.N = x_view.shape[0]
-    args.H = x_view.shape[1 if channels_last else 2]
-    args.W = x_view.shape[2 if channels_last else 3]
-    args.groups = shape.groups
-    K = w_view.shape[0] // args.groups
-    C = w_view.shape[1]
-    args.R = w_view.shape[2]
-    args.S = w_view.shape[3]
-    args.w_group = K * (w_view.strides[0] // size)
+        args.bias = cnp.PyArray_DATA(bias)
+    args.x_at = strides_of(x, channels_last)
+    args.y_at = strides_of(out, channels_last)
+    args.N = x_shape[0]
+    args.H = x_shape[1 if channels_last else 2]
+    args.W = x_shape[2 if channels_last else 3]
+    args.groups = plan.groups
+    K = w_shape[0] // args.groups
+    C = w_shape[1]
+    args.R = w_shape[2]
+    args.S = w_shape[3]
+    args.w_group = K * (w_strides[0] // size)
     if backward:
         args.C, args.K = K, C
-        args.w_k, args.w_c = w_view.strides[1] // size, w_view.strides[0] // size
+        args.w_k, args.w_c = w_strides[1] // size, w_strides[0] // size
     else:
         args.C, args.K = C, K
-        args.w_k, args.w_c = w_view.strides[0] // size, w_view.strides[1] // size
-    args.w_r = w_view.strides[2] // size
-    args.w_s = w_view.strides[3] // size
+        args.w_k, args.w_c = w_strides[0] // size, w_strides[1] // size
+    args.w_r = w_strides[2] // size
+    args.w_s = w_strides[3] // size
     args.activation = activation
     args.parameter = parameter
     if plan.winograd:
@@ -241,8 +244,8 @@ cdef Plan fill(
         wino.x, wino.weight, wino.bias, wino.y = args.x, args.weight, args.bias, args.y
         wino.x_at, wino.y_at = args.x_at, args.y_at
         wino.N, wino.C, wino.K, wino.H, wino.W = args.N, args.C, args.K, args.H, args.W
-        wino.OH = y_view.shape[1 if channels_last else 2]
-        wino.OW = y_view.shape[2 if channels_last else 3]
+        wino.OH = cnp.PyArray_DIM(out, 1 if channels_last else 2)
+        wino.OW = cnp.PyArray_DIM(out, 2 if channels_last else 3)
         (wino.first_h, _), (wino.first_w, _) = shape.padding
         wino.first_h = wino.first_h - 2 if backward else -wino.first_h
         wino.first_w = wino.first_w - 2 if backward else -wino.first_w
@@ -252,7 +255,7 @@ cdef Plan fill(
         wino.activation, wino.parameter = activation, parameter
         return plan
     if (
-        plan.whole and args.w_s == 1 and args.w_r == args.S and w_view.strides[1] == args.R * args.S * size
+        plan.whole and args.w_s == 1 and args.w_r == args.S and w_strides[1] == args.R * args.S * size
         and is_packed(args.y_at if backward else args.x_at, args.R, args.S) and not (backward and args.bias != NULL)
     ):
         # Samples become the pixels of one row, channels last: (N, C R S) times (C R S, K), or the other way round.
@@ -332,19 +335,17 @@ cdef int run_direct(int kernel, int dtype, cg_conv_args *args) except -1:
         give(args.packed)
 
 
-cdef int correlate(
-    real tag, shape, int direction, x, weight, bias, int activation, double parameter, out
-) except -1:
+cdef int correlate(shape, int direction, x, weight, bias, int activation, double parameter, out) except -1:
     """y = activation(bias + sum of weight * x) over the classes of output positions of `shape`, forward or backward."""
     cdef cg_conv_args args
     cdef cg_winograd_args wino
-    cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef int dtype = dtype_of(out)
     cdef Plan plan
-    if not len(x):
+    if cnp.PyArray_DIM(x, 0) == 0:
         return 0
-    if bias is not None and not bias.flags.c_contiguous:
-        bias = bias.copy()
-    plan = fill[real](tag, shape, direction, x, weight, bias, activation, parameter, out, &args, &wino)
+    if bias is not None and not cnp.PyArray_IS_C_CONTIGUOUS(bias):
+        bias = cnp.PyArray_NewCopy(bias, cnp.NPY_CORDER)
+    plan = fill(shape, direction, x, weight, bias, activation, parameter, out, &args, &wino)
     if plan.winograd:
         return winograd.correlate(&wino, dtype)
     return run_direct(direct_kernel(plan, &args), dtype, &args)
@@ -352,47 +353,40 @@ cdef int correlate(
 
 def forward(shape, x, weight, bias, int activation, double parameter, out):
     """Write activation(conv(x, weight) + bias) to `out`."""
-    if out.itemsize == 4:
-        correlate[float](0, shape, FORWARD, x, weight, bias, activation, parameter, out)
-    else:
-        correlate[double](0, shape, FORWARD, x, weight, bias, activation, parameter, out)
+    correlate(shape, FORWARD, x, weight, bias, activation, parameter, out)
 
 
 def grad_input(shape, grad_output, weight, bias, int activation, double parameter, out):
     """Write the gradient by the input, plus bias and through the activation for a transposed convolution, to `out`."""
-    if out.itemsize == 4:
-        correlate[float](0, shape, GRAD_INPUT, grad_output, weight, bias, activation, parameter, out)
-    else:
-        correlate[double](0, shape, GRAD_INPUT, grad_output, weight, bias, activation, parameter, out)
+    correlate(shape, GRAD_INPUT, grad_output, weight, bias, activation, parameter, out)
 
 
 cdef Plan fill_weight_gradient(
-    real tag, shape, grad_output, x, out, cg_conv_grad_weight_args *args, cg_winograd_args *wino
+    shape, grad_output, x, out, cg_conv_grad_weight_args *args, cg_winograd_args *wino
 ):
     """Fill `args` for the direct kernel, or `wino` where the plan returned says so. The arrays must outlive the
     call."""
-    cdef const real[:, :, :, :] g_view = grad_output
-    cdef const real[:, :, :, :] x_view = x
-    cdef real[:, :, :, ::1] out_view = out
-    cdef Plan plan = plan_of(shape, GRAD_WEIGHT, real is float)
+    cdef cnp.npy_intp *g_shape = cnp.PyArray_DIMS(grad_output)
+    cdef cnp.npy_intp *x_shape = cnp.PyArray_DIMS(x)
+    cdef cnp.npy_intp *w_shape = cnp.PyArray_DIMS(out)
+    cdef Plan plan = plan_of(shape, GRAD_WEIGHT, dtype_of(out) == CG_F32)
     cdef bint channels_last = plan.channels_last
     cdef cg_strides at
     memset(args, 0, sizeof(cg_conv_grad_weight_args))
-    args.x = &x_view[0, 0, 0, 0]
-    args.grad_output = &g_view[0, 0, 0, 0]
-    args.grad_weight = &out_view[0, 0, 0, 0]
-    args.x_at = strides_of[real](x_view, channels_last)
-    args.g_at = strides_of[real](g_view, channels_last)
-    args.N = x_view.shape[0]
-    args.groups = shape.groups
-    args.K = out_view.shape[0] // args.groups
-    args.C = out_view.shape[1]
-    args.R = out_view.shape[2]
-    args.S = out_view.shape[3]
-    args.H = x_view.shape[1 if channels_last else 2]
-    args.W = x_view.shape[2 if channels_last else 3]
-    args.OH = g_view.shape[1 if channels_last else 2]
-    args.OW = g_view.shape[2 if channels_last else 3]
+    args.x, args.grad_output = cnp.PyArray_DATA(x), cnp.PyArray_DATA(grad_output)
+    args.grad_weight = cnp.PyArray_DATA(out)
+    args.x_at = strides_of(x, channels_last)
+    args.g_at = strides_of(grad_output, channels_last)
+    args.N = x_shape[0]
+    args.groups = plan.groups
+    args.K = w_shape[0] // args.groups
+    args.C = w_shape[1]
+    args.R = w_shape[2]
+    args.S = w_shape[3]
+    args.H = x_shape[1 if channels_last else 2]
+    args.W = x_shape[2 if channels_last else 3]
+    args.OH = g_shape[1 if channels_last else 2]
+    args.OW = g_shape[2 if channels_last else 3]
     if plan.winograd:
         memset(wino, 0, sizeof(cg_winograd_args))
         wino.x, wino.grad_output, wino.y = args.x, args.grad_output, args.grad_weight
@@ -436,14 +430,14 @@ cdef int gradient_kernel(Plan plan, const cg_conv_grad_weight_args *args) noexce
     return CG_KERNEL_conv_grad_weight
 
 
-cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
+cdef int weight_gradient(shape, grad_output, x, out) except -1:
     cdef cg_conv_grad_weight_args args
     cdef cg_winograd_args wino
-    cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef int dtype = dtype_of(out)
     cdef Plan plan
-    if not len(x):
+    if cnp.PyArray_DIM(x, 0) == 0:
         return 0
-    plan = fill_weight_gradient[real](tag, shape, grad_output, x, out, &args, &wino)
+    plan = fill_weight_gradient(shape, grad_output, x, out, &args, &wino)
     if plan.winograd:
         return winograd.grad_weight(&wino, dtype)
     return execute(gradient_kernel(plan, &args), dtype, &args)
@@ -451,35 +445,24 @@ cdef int weight_gradient(real tag, shape, grad_output, x, out) except -1:
 
 def grad_weight(shape, grad_output, x, out):
     """Write the gradient by the weight to `out`; for an empty batch `out` is left alone."""
-    if out.itemsize == 4:
-        weight_gradient[float](0, shape, grad_output, x, out)
-    else:
-        weight_gradient[double](0, shape, grad_output, x, out)
-
-
-cdef int channel_sum(real tag, grad_output, bint channels_last, out) except -1:
-    cdef const real[:, :, :, :] view = grad_output
-    cdef real[::1] out_view = out
-    cdef cg_channel_sum_args args
-    if view.shape[0] == 0:
-        return 0
-    memset(&args, 0, sizeof(args))
-    args.x = &view[0, 0, 0, 0]
-    args.out = &out_view[0]
-    args.at = strides_of[real](view, channels_last)
-    args.N = view.shape[0]
-    args.C = view.shape[3 if channels_last else 1]
-    args.H = view.shape[1 if channels_last else 2]
-    args.W = view.shape[2 if channels_last else 3]
-    return execute(CG_KERNEL_channel_sum, CG_F32 if real is float else CG_F64, &args)
+    weight_gradient(shape, grad_output, x, out)
 
 
 def grad_bias(grad_output, layout, out):
     """Write the sum of grad_output over all but its channels to `out`; for an empty batch `out` is left alone."""
-    if out.itemsize == 4:
-        channel_sum[float](0, grad_output, layout == "NHWC", out)
-    else:
-        channel_sum[double](0, grad_output, layout == "NHWC", out)
+    cdef bint channels_last = layout == "NHWC"
+    cdef cnp.npy_intp *shape = cnp.PyArray_DIMS(grad_output)
+    cdef cg_channel_sum_args args
+    if shape[0] == 0:
+        return
+    memset(&args, 0, sizeof(args))
+    args.x, args.out = cnp.PyArray_DATA(grad_output), cnp.PyArray_DATA(out)
+    args.at = strides_of(grad_output, channels_last)
+    args.N = shape[0]
+    args.C = shape[3 if channels_last else 1]
+    args.H = shape[1 if channels_last else 2]
+    args.W = shape[2 if channels_last else 3]
+    execute(CG_KERNEL_channel_sum, dtype_of(out), &args)
 
 
 # ---------------------------------------------------------------- packed weights
@@ -495,11 +478,12 @@ cdef class PackedWeights:
             give(self.data)
 
 
-cdef PackedWeights pack_as(real tag, shape, x, weight, out):
+def pack(shape, x, weight, out):
+    """Pack `weight` for the convolution of `shape`; x and out are contiguous arrays of one call's shapes, not read."""
     cdef cg_conv_args args
     cdef cg_winograd_args wino
-    cdef int dtype = CG_F32 if real is float else CG_F64
-    cdef Plan plan = fill[real](tag, shape, FORWARD, x, weight, None, 0, 0.0, out, &args, &wino)
+    cdef int dtype = dtype_of(out)
+    cdef Plan plan = fill(shape, FORWARD, x, weight, None, 0, 0.0, out, &args, &wino)
     cdef PackedWeights packed = PackedWeights()
     cdef size_t n_bytes
     if plan.winograd:
@@ -523,52 +507,42 @@ cdef PackedWeights pack_as(real tag, shape, x, weight, out):
     return packed
 
 
-def pack(shape, x, weight, out):
-    """Pack `weight` for the convolution of `shape`; x and out are contiguous arrays of one call's shapes, not read."""
-    if weight.itemsize == 4:
-        return pack_as[float](0, shape, x, weight, out)
-    return pack_as[double](0, shape, x, weight, out)
-
-
-cdef int correlate_packed(
-    real tag, shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out
-) except -1:
+def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out):
+    """`forward` of a contiguous x with weights that `pack` packed; `weight` and `bias` are the contiguous originals."""
     cdef cg_conv_args args
     cdef cg_winograd_args wino
-    cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef int dtype = dtype_of(out)
     cdef Plan plan
-    if not len(x):
-        return 0
-    plan = fill[real](tag, shape, FORWARD, x, weight, bias, activation, parameter, out, &args, &wino)
+    if cnp.PyArray_DIM(x, 0) == 0:
+        return
+    plan = fill(shape, FORWARD, x, weight, bias, activation, parameter, out, &args, &wino)
     if plan.winograd:
         wino.m = packed.m
         wino.u = packed.data
-        return winograd.correlate(&wino, dtype)
+        winograd.correlate(&wino, dtype)
+        return
     args.packed = packed.data
     args.all_packed = packed.data != NULL
-    return execute(direct_kernel(plan, &args), dtype, &args)
-
-
-def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out):
-    """`forward` of a contiguous x with weights that `pack` packed; `weight` and `bias` are the contiguous originals."""
-    if out.itemsize == 4:
-        correlate_packed[float](0, shape, packed, x, weight, bias, activation, parameter, out)
-    else:
-        correlate_packed[double](0, shape, packed, x, weight, bias, activation, parameter, out)
+    execute(direct_kernel(plan, &args), dtype, &args)
 
 
 # ---------------------------------------------------------------- explanations
 
-cdef dict explain_as(real tag, shape, int direction, x, weight, out):
+def explain(shape, int direction, x, weight, out):
+    """How a call of this shape would be computed; direction 0: forward, 1: by the input, 2: by the weight.
+
+    x, weight and out are arrays of the right shape, not read: for direction 1 x is grad_output and out grad_input; for
+    2 out is grad_output.
+    """
     cdef cg_conv_args args
     cdef cg_winograd_args wino
     cdef cg_conv_grad_weight_args grad
-    cdef int dtype = CG_F32 if real is float else CG_F64
+    cdef int dtype = dtype_of(out)
     cdef Plan plan
     if direction == GRAD_WEIGHT:
-        plan = fill_weight_gradient[real](tag, shape, out, x, weight, &grad, &wino)
+        plan = fill_weight_gradient(shape, out, x, weight, &grad, &wino)
     else:
-        plan = fill[real](tag, shape, direction, x, weight, None, 0, 0.0, out, &args, &wino)
+        plan = fill(shape, direction, x, weight, None, 0, 0.0, out, &args, &wino)
     if plan.winograd:
         blocking, shared, scratch, n_threads = winograd.describe(&wino, dtype, direction == GRAD_WEIGHT)
         algorithm = f"winograd F({wino.m}x{wino.m}, 3x3)"
@@ -596,14 +570,3 @@ cdef dict explain_as(real tag, shape, int direction, x, weight, out):
         "algorithm": algorithm, "blocking": blocking, "shared_bytes": shared, "scratch_bytes": scratch,
         "threads": n_threads,
     }
-
-
-def explain(shape, int direction, x, weight, out):
-    """How a call of this shape would be computed; direction 0: forward, 1: by the input, 2: by the weight.
-
-    x, weight and out are arrays of the right shape, not read: for direction 1 x is grad_output and out grad_input; for
-    2 out is grad_output.
-    """
-    if weight.itemsize == 4:
-        return explain_as[float](0, shape, direction, x, weight, out)
-    return explain_as[double](0, shape, direction, x, weight, out)

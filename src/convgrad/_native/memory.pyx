@@ -218,6 +218,55 @@ def empty(tuple shape, cnp.dtype dtype):
         PyDataMem_SetHandler(before)
 
 
+cdef object empty_like(object x):
+    """`empty` with the shape and dtype of the array x."""
+    if cnp.PyArray_NBYTES(x) < SMALLEST:
+        return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+    before = PyDataMem_SetHandler(handler_capsule)
+    try:
+        return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+    finally:
+        PyDataMem_SetHandler(before)
+
+
+cdef bint is_plain(object x) noexcept:
+    """Whether x is exactly an ndarray, aligned, of float32 or float64 in this machine's byte order."""
+    return cnp.PyArray_CheckExact(x) and cnp.PyArray_ISBEHAVED_RO(x) and (
+        cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT or cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+    )
+
+
+def plain(x, y=..., z=..., bint optional=False):
+    """Whether the arguments given need no conversion: `is_plain`, all of one dtype; z may be None where `optional`.
+
+    The long way, with a message for whatever is wrong, is `checks.float_arrays`.
+    """
+    return (
+        is_plain(x)
+        and (y is ... or (is_plain(y) and cnp.PyArray_TYPE(y) == cnp.PyArray_TYPE(x)))
+        and (z is ... or (z is None and optional) or (is_plain(z) and cnp.PyArray_TYPE(z) == cnp.PyArray_TYPE(x)))
+    )
+
+
+cdef bint is_exact(object value) noexcept:
+    """Whether value is an int, a string or a tuple of these, of exactly these types: True and 1.0 are not 1."""
+    cdef Py_ssize_t i
+    if type(value) is tuple:
+        for i in range(len(<tuple>value)):
+            if not is_exact((<tuple>value)[i]):
+                return False
+        return True
+    return type(value) is int or type(value) is str
+
+
+def recall(dict known, x, weight, tuple options):
+    """known[x.shape, weight.shape, options], or None where it holds nothing for them.
+
+    None too where an option is none of `is_exact`, which might only seem to be the one that was checked.
+    """
+    return known.get((x.shape, weight.shape, options)) if is_exact(options) else None
+
+
 def empty_cache():
     """Give all memory kept for reuse back to the system."""
     global n_kept, kept_bytes

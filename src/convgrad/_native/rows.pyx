@@ -3,8 +3,7 @@
 The losses return their sum where `losses` is None, and else write each to it and return None.
 """
 
-from libc.stdint cimport int64_t
-from libc.math cimport isfinite
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -21,133 +20,117 @@ import numpy as np
 
 cnp.import_array()
 
-ctypedef fused real:
-    float
-    double
-
 cdef object FLOAT64 = np.dtype(np.float64)
 
 
-cdef inline object flat(object x):
-    return x if cnp.PyArray_NDIM(x) == 1 else cnp.PyArray_Ravel(x, cnp.NPY_CORDER)
+cdef inline void *data_of(object x) noexcept:
+    """Address of an array's first element; NULL for None."""
+    return NULL if x is None else cnp.PyArray_DATA(x)
 
 
-cdef int softmax_pass(real tag, int kernel, x, y, tuple sizes, out) except -1:
-    cdef const real[::1] x_view = flat(x)
-    cdef const real[::1] y_view
-    cdef real[::1] out_view = flat(out)
+cdef inline int dtype_of(object x) noexcept:
+    return CG_F32 if cnp.PyArray_ITEMSIZE(x) == 4 else CG_F64
+
+
+cdef int softmax_pass(int kernel, x, y, ptrdiff_t outer, ptrdiff_t K, ptrdiff_t inner, out) except -1:
     cdef cg_softmax_args args
-    args.x = &x_view[0]
-    args.y = NULL
-    if y is not None:
-        y_view = flat(y)
-        args.y = &y_view[0]
-    args.out = &out_view[0]
-    args.outer, args.K, args.inner = sizes
-    return execute(kernel, CG_F32 if real is float else CG_F64, &args)
+    if cnp.PyArray_SIZE(x) == 0:
+        return 0
+    args.x, args.y, args.out = data_of(x), data_of(y), data_of(out)
+    args.outer, args.K, args.inner = outer, K, inner
+    return execute(kernel, dtype_of(out), &args)
 
 
 def softmax(bint is_log, x, tuple sizes, out):
     """(log_)softmax of x over the middle one of sizes (outer, K, inner); out may be x."""
-    if cnp.PyArray_SIZE(x) == 0:
-        return
-    cdef int kernel = CG_KERNEL_log_softmax if is_log else CG_KERNEL_softmax
-    if cnp.PyArray_ITEMSIZE(out) == 4:
-        softmax_pass[float](0, kernel, x, None, sizes, out)
-    else:
-        softmax_pass[double](0, kernel, x, None, sizes, out)
+    softmax_pass(CG_KERNEL_log_softmax if is_log else CG_KERNEL_softmax, x, None, sizes[0], sizes[1], sizes[2], out)
 
 
 def softmax_backward(bint is_log, grad_output, y, tuple sizes, out):
     """Gradient of (log_)softmax by its input from its output y; out may be grad_output or y."""
-    if cnp.PyArray_SIZE(y) == 0:
-        return
-    cdef int kernel = CG_KERNEL_log_softmax_backward if is_log else CG_KERNEL_softmax_backward
-    if cnp.PyArray_ITEMSIZE(out) == 4:
-        softmax_pass[float](0, kernel, grad_output, y, sizes, out)
-    else:
-        softmax_pass[double](0, kernel, grad_output, y, sizes, out)
+    softmax_pass(
+        CG_KERNEL_log_softmax_backward if is_log else CG_KERNEL_softmax_backward, grad_output, y, sizes[0], sizes[1],
+        sizes[2], out,
+    )
 
 
 def first_bad_label(labels, int64_t n_classes):
     """Index of the first of the int64 labels that is not in 0 .. n_classes - 1, or -1."""
-    cdef const int64_t[::1] view = labels
+    cdef const int64_t *p = <const int64_t *>data_of(labels)
     cdef ptrdiff_t i
-    for i in range(view.shape[0]):
-        if not 0 <= view[i] < n_classes:
+    for i in range(cnp.PyArray_SIZE(labels)):
+        if not 0 <= p[i] < n_classes:
             return i
     return -1
 
 
-cdef ptrdiff_t first_bad(real tag, targets, bint non_negative) except -2:
-    cdef const real[::1] view = flat(targets)
-    cdef const real *p
-    cdef ptrdiff_t i, n = view.shape[0]
-    if n == 0:
-        return -1
-    p = &view[0]
-    for i in range(n):
-        if not isfinite(p[i]) or (non_negative and p[i] < 0):
-            return i
+ctypedef fused bits:
+    uint32_t
+    uint64_t
+
+
+cdef bint is_bad(bits b, bits infinity, bint non_negative) noexcept:
+    """Whether the bits are those of NaN, of an infinity or, if asked, of a number below zero."""
+    cdef bits magnitude = b & (~<bits>0 >> 1)
+    return magnitude >= infinity or (non_negative and b > magnitude and magnitude > 0)
+
+
+cdef ptrdiff_t first_bad(const bits *p, ptrdiff_t n, bits infinity, bint non_negative) noexcept:
+    cdef bits rest = ~<bits>0 >> 1, sign = ~rest, step = sign - infinity, negative = sign if non_negative else 0, flags
+    cdef ptrdiff_t start = 0, i
+    while start < n:
+        if start + 64 <= n:
+            # The sign bit of `flags` says that one of these may be bad: step carries the exponent of all ones into it.
+            flags = 0
+            for i in range(64):
+                flags |= ((p[start + i] & rest) + step) | (p[start + i] & negative)
+            if not flags & sign:
+                start += 64
+                continue
+        for i in range(start, min(start + 64, n)):
+            if is_bad[bits](p[i], infinity, non_negative):
+                return i
+        start += 64
     return -1
 
 
 def first_bad_target(targets, bint non_negative):
     """Flat index of the first target that is NaN, infinite or, if asked, negative; or -1."""
+    cdef ptrdiff_t n = cnp.PyArray_SIZE(targets)
     if cnp.PyArray_ITEMSIZE(targets) == 4:
-        return first_bad[float](0, targets, non_negative)
-    return first_bad[double](0, targets, non_negative)
-
-
-cdef object loss_pass(
-    real tag, int kernel, x, labels, target, ptrdiff_t n, ptrdiff_t K, double scale, grad, losses, ptrdiff_t n_totals
-):
-    cdef const real[::1] x_view = flat(x)
-    cdef const int64_t[::1] labels_view
-    cdef const real[::1] target_view
-    cdef real[::1] grad_view = flat(grad)
-    cdef real[::1] losses_view
-    cdef double[::1] totals
-    cdef double total = 0
-    cdef ptrdiff_t i
-    cdef cg_loss_args args
-    memset(&args, 0, sizeof(args))
-    args.x = &x_view[0]
-    args.grad = &grad_view[0]
-    if labels is not None:
-        labels_view = labels
-        args.labels = &labels_view[0]
-    else:
-        target_view = flat(target)
-        args.target = &target_view[0]
-    if losses is not None:
-        losses_view = flat(losses)
-        args.losses = &losses_view[0]
-    else:
-        totals = empty((n_totals,), FLOAT64)
-        args.totals = &totals[0]
-    args.n = n
-    args.K = K
-    args.scale = scale
-    execute(kernel, CG_F32 if real is float else CG_F64, &args)
-    if losses is not None:
-        return None
-    for i in range(n_totals):
-        total += totals[i]
-    return total
+        return first_bad[uint32_t](<const uint32_t *>data_of(targets), n, 0x7f800000, non_negative)
+    return first_bad[uint64_t](<const uint64_t *>data_of(targets), n, <uint64_t>0x7ff << 52, non_negative)
 
 
 cdef object loss(
     int kernel, x, labels, target, ptrdiff_t n, ptrdiff_t K, double scale, grad, losses, ptrdiff_t n_totals
 ):
+    cdef double few[64]
+    cdef double total = 0
+    cdef ptrdiff_t i
+    cdef cg_loss_args args
     if n == 0 or K == 0:
         if losses is None:
             return 0.0
         losses[...] = 0
         return None
-    if cnp.PyArray_ITEMSIZE(grad) == 4:
-        return loss_pass[float](0, kernel, x, labels, target, n, K, scale, grad, losses, n_totals)
-    return loss_pass[double](0, kernel, x, labels, target, n, K, scale, grad, losses, n_totals)
+    memset(&args, 0, sizeof(args))
+    args.x, args.grad, args.target, args.losses = data_of(x), data_of(grad), data_of(target), data_of(losses)
+    args.labels = <const int64_t *>data_of(labels)
+    if losses is None:
+        args.totals = few
+        if n_totals > 64:
+            totals = empty((n_totals,), FLOAT64)
+            args.totals = <double *>data_of(totals)
+    args.n = n
+    args.K = K
+    args.scale = scale
+    execute(kernel, dtype_of(grad), &args)
+    if losses is not None:
+        return None
+    for i in range(n_totals):
+        total += args.totals[i]
+    return total
 
 
 def softmax_cross_entropy(logits, labels, target, double scale, grad, losses):

@@ -109,3 +109,13 @@ def activation_backward_bias(code, parameter, grad_output, x, sizes, out, bias):
 def dropout(x, mask, scale, shift, fill, out):
     """out = x * scale + shift where mask is set, else fill."""
     out[...] = np.where(mask, x * x.dtype.type(scale) + x.dtype.type(shift), x.dtype.type(fill))
+
+
+def fresh_activation(code, parameter, x):
+    """None: every call takes the long way here."""
+    return
+
+
+def fresh_activation_backward(code, parameter, grad_output, x):
+    """None: every call takes the long way here."""
+    return
