@@ -5,31 +5,44 @@
 """
 
 from .activations import ELU, GELU, SELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
-from .base import Layer, Parameter
+from .base import Buffer, Layer, Parameter
 from .convolution import Conv2D
+from .convolution_transpose import Conv2DTranspose
 from .dense import Dense
-from .dropout import Dropout
-from .pooling import AvgPool2D, Flatten, MaxPool2D
+from .dropout import AlphaDropout, Dropout
+from .local import LocallyConnected2D
+from .norm import BatchNorm, LayerNorm
+from .pooling import AvgPool2D, Flatten, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D, Reshape, Subsample2D
 from .sequential import Sequential
 
 __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "AlphaDropout",
     "AvgPool2D",
+    "BatchNorm",
+    "Buffer",
     "Conv2D",
+    "Conv2DTranspose",
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
+    "LocallyConnected2D",
     "MaxPool2D",
     "Parameter",
     "ReLU",
+    "Reshape",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Subsample2D",
     "Tanh",
 ]

@@ -18,7 +18,7 @@ from ..typing import AnyArray, FloatArray
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-__all__ = ["Layer", "Parameter"]
+__all__ = ["Buffer", "Layer", "Parameter"]
 
 
 class Parameter:
@@ -55,12 +55,38 @@ class Parameter:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
 
 
+class Buffer:
+    """An array that belongs to a layer's state but is not trained, such as running statistics.
+
+    Attributes
+    ----------
+    data : ndarray; layers update it in place
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: AnyArray) -> None:
+        self.data = data
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    def __repr__(self) -> str:
+        return f"Buffer(shape={self.shape}, dtype={self.dtype})"
+
+
 class Layer:
     """Base class of all layers.
 
-    A subclass defines `forward(x)` and `backward(grad_output)`. Attributes that hold a `Parameter` or a `Layer` are
-    found by themselves, in the order in which they were set. `backward` returns the gradient by the layer's input; a
-    layer with parameters also stores theirs, and takes `input_grad=False`, which saves that work and returns None.
+    A subclass defines `forward(x)` and `backward(grad_output)`. Attributes that hold a `Parameter`, a `Buffer` or a
+    `Layer` are found by themselves, in the order in which they were set. `backward` returns the gradient by the
+    layer's input; a layer with parameters also stores theirs, and takes `input_grad=False`, which saves that work and
+    returns None.
 
     Attributes
     ----------
@@ -107,6 +133,15 @@ class Layer:
         """List of all parameters, in the order of `named_parameters`."""
         return [parameter for _, parameter in self.named_parameters()]
 
+    def named_state(self, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer]]:
+        """Yield (name, Parameter or Buffer), layer by layer, each layer's buffers after its parameters."""
+        for kind in (Parameter, Buffer):
+            for name, value in vars(self).items():
+                if isinstance(value, kind):
+                    yield prefix + name, value
+        for name, child in self.children():
+            yield from child.named_state(f"{prefix}{name}.")
+
     def train(self, mode: bool = True) -> Self:
         """Switch this layer and all layers inside it to training mode (or, with False, to evaluation); return self."""
         for layer in self.layers():
@@ -117,12 +152,12 @@ class Layer:
         """Switch this layer and all layers inside it to evaluation mode; return self."""
         return self.train(False)
 
-    def state_dict(self) -> dict[str, FloatArray]:
-        """Return a dict from parameter names to copies of their arrays, with PyTorch's names and layouts."""
-        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return a dict from names to copies of all parameters and buffers, with PyTorch's names and layouts."""
+        return {name: entry.data.copy() for name, entry in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> Self:
-        """Copy arrays from `state` into the parameters; nothing changes unless everything fits.
+        """Copy arrays from `state` into parameters and buffers; nothing changes unless everything fits.
 
         Parameters
         ----------
@@ -140,7 +175,7 @@ class Layer:
         if not hasattr(state, "items"):
             raise TypeError(f"load_state_dict: state must map names to arrays, got {type(state).__name__}")
         given = {name: np.asarray(value) for name, value in state.items()}
-        own = dict(self.named_parameters())
+        own = dict(self.named_state())
         problems = _mismatches(own, given)
         if problems:
             raise ValueError(f"load_state_dict: entries do not fit this {type(self).__name__}: {'; '.join(problems)}")
@@ -156,7 +191,7 @@ class Layer:
         return value
 
 
-def _mismatches(own: dict[str, Parameter], given: dict[str, AnyArray]) -> list[str]:
+def _mismatches(own: Mapping[str, Parameter | Buffer], given: dict[str, AnyArray]) -> list[str]:
     missing = [f"{name} {parameter.shape}" for name, parameter in own.items() if name not in given]
     extra = [f"{name} {array.shape}" for name, array in given.items() if name not in own]
     shapes, dtypes = [], []

@@ -1,11 +1,16 @@
-"""Convolution layers."""
+"""Convolution with shared weights."""
 
 from __future__ import annotations
+
+from typing import Literal, overload
+
+import numpy as np
 
 from .. import functional
 from ..checks import choice, integer, pair
 from ..shapes import conv_shape
 from ..typing import Activation, Conv2dOptions, FloatArray, FloatDType, Initializer, Int, Layout, Padding, Pair, Rng
+from .base import Parameter
 from .weighted import WeightedLayer
 
 __all__ = ["Conv2D"]
@@ -13,6 +18,8 @@ __all__ = ["Conv2D"]
 
 class Conv2D(WeightedLayer):
     """2-D convolution (cross-correlation, as everywhere in machine learning) with an optional fused activation.
+
+    y_j = g_j f(bias_j + sum over i of weight_ji applied to x_i), the gains g_j only with gain=True
 
     Parameters
     ----------
@@ -23,6 +30,7 @@ class Conv2D(WeightedLayer):
     groups : int
     bias : bool
     activation : None, a name ("relu", ...) or (name, parameter)
+    gain : bool, learn a factor for each feature map, outside the activation, 1 at the start
     layout : "NCHW" or "NHWC", of input and output; the weight's layout is the same for both
     initializer : function of `convgrad.initializers`, with which the bias starts at zero; None starts weight and bias
         uniformly on +-1 / sqrt(fan_in), as PyTorch does
@@ -32,11 +40,13 @@ class Conv2D(WeightedLayer):
     Attributes
     ----------
     weight : Parameter (out_channels, in_channels / groups, rows, columns)
-    bias : Parameter (out_channels,), or None
+    bias, gain : Parameter (out_channels,), or None
 
     Raises
     ------
     ValueError, TypeError : sizes below 1, channels that groups does not divide, an unknown activation, layout or dtype
+
+    Source: notes, eq. 18 and the g_j beside it.
     """
 
     def __init__(
@@ -51,6 +61,7 @@ class Conv2D(WeightedLayer):
         groups: Int = 1,
         bias: bool = True,
         activation: Activation | None = None,
+        gain: bool = False,
         layout: Layout = "NCHW",
         initializer: Initializer | None = None,
         rng: Rng = None,
@@ -71,6 +82,31 @@ class Conv2D(WeightedLayer):
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self._check_padding(shape)
         super().__init__(shape, bias=bias, activation=activation, initializer=initializer, rng=rng, dtype=dtype)
+        self.gain = Parameter(np.ones(self.out_channels, dtype)) if gain else None
+
+    def forward(self, x: FloatArray) -> FloatArray:
+        output = super().forward(x)
+        if self.gain is None:
+            return output
+        # A factor for each channel is learned subsampling with windows of one pixel and a bias of zero.
+        self._before_gain = output
+        none = np.zeros_like(self.gain.data)
+        return functional.subsample2d(output, self.gain.data, none, 1, layout=self.layout)
+
+    @overload
+    def backward(self, grad_output: FloatArray, *, input_grad: Literal[True] = ...) -> FloatArray: ...
+    @overload
+    def backward(self, grad_output: FloatArray, *, input_grad: Literal[False]) -> None: ...
+    @overload
+    def backward(self, grad_output: FloatArray, *, input_grad: bool) -> FloatArray | None: ...
+    def backward(self, grad_output: FloatArray, *, input_grad: bool = True) -> FloatArray | None:
+        """Store the gradients of weight, bias and gain; return that of the input, or None with `input_grad=False`."""
+        if self.gain is not None:
+            kept = self._remembered("_before_gain")
+            grad_output, self.gain.grad, _ = functional.subsample2d_backward(
+                grad_output, kept, self.gain.data, 1, layout=self.layout
+            )
+        return super().backward(grad_output, input_grad=input_grad)
 
     def _check_padding(self, weight_shape: tuple[int, ...]) -> None:
         """Let a wrong padding fail here, where it was written, not at the first batch: any input that fits will do."""
@@ -91,7 +127,7 @@ class Conv2D(WeightedLayer):
 
     def _activation_backward_bias(
         self, activation: Activation, grad_output: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[FloatArray, FloatArray | None]:
         return functional.activation_backward_bias(activation, grad_output, self._kept, layout=self.layout)
 
     def _geometry(self) -> Conv2dOptions:
@@ -106,4 +142,5 @@ class Conv2D(WeightedLayer):
     def __repr__(self) -> str:
         defaults = {"stride": (1, 1), "padding": 0, "dilation": (1, 1), "groups": 1, "layout": "NCHW"}
         options = "".join(f", {name}={v!r}" for name, v in self._geometry().items() if v != defaults[name])
-        return f"Conv2D({self.in_channels}, {self.out_channels}, {self.kernel_size}{options}{self._tail()})"
+        gain = ", gain=True" if self.gain is not None else ""
+        return f"Conv2D({self.in_channels}, {self.out_channels}, {self.kernel_size}{options}{self._tail()}{gain})"

@@ -59,7 +59,7 @@ class Dense(WeightedLayer):
 
     def _activation_backward_bias(
         self, activation: Activation, grad_output: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[FloatArray, FloatArray | None]:
         kept = self._kept
         if kept.ndim == 2:
             return functional.activation_backward_bias(activation, grad_output, kept)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Literal, cast, overload
 
+import numpy as np
+
 from .. import functional
 from ..activations import DEFAULT_PARAMETERS, NAMES, resolve
 from ..checks import generator
@@ -36,16 +38,27 @@ class WeightedLayer(Layer):
     ) -> None:
         function = type(self).__name__
         self.activation = fused_activation(function, activation)
-        rng = generator(function, "rng", rng)
-        if initializer is None:
-            # PyTorch's default start: weight and bias uniform on +-1 / sqrt(fan_in)
-            self.weight = Parameter(he_uniform(weight_shape, rng=rng, gain=math.sqrt(1 / 3), dtype=dtype))
-            bound = 1 / math.sqrt(math.prod(weight_shape[1:]))
-            start = rng.uniform(-bound, bound, weight_shape[0]).astype(dtype) if bias else None
-        else:
-            self.weight = Parameter(initializer(weight_shape, rng=rng, dtype=dtype))
-            start = zeros(weight_shape[:1], dtype=dtype) if bias else None
+        weight, start = self._start(weight_shape, bias, initializer, generator(function, "rng", rng), dtype)
+        self.weight = Parameter(weight)
         self.bias = None if start is None else Parameter(start)
+
+    def _start(
+        self,
+        weight_shape: tuple[int, ...],
+        bias: bool,
+        initializer: Initializer | None,
+        rng: np.random.Generator,
+        dtype: FloatDType,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the start values of weight and bias."""
+        if initializer is not None:
+            return initializer(weight_shape, rng=rng, dtype=dtype), (
+                zeros(weight_shape[:1], dtype=dtype) if bias else None
+            )
+        # PyTorch's default start: weight and bias uniform on +-1 / sqrt(fan_in)
+        weight = he_uniform(weight_shape, rng=rng, gain=math.sqrt(1 / 3), dtype=dtype)
+        bound = 1 / math.sqrt(math.prod(weight_shape[1:]))
+        return weight, rng.uniform(-bound, bound, weight_shape[0]).astype(dtype) if bias else None
 
     def forward(self, x: FloatArray) -> FloatArray:
         if self.activation in FROM_INPUT:
@@ -60,6 +73,8 @@ class WeightedLayer(Layer):
     def backward(self, grad_output: FloatArray, *, input_grad: Literal[True] = ...) -> FloatArray: ...
     @overload
     def backward(self, grad_output: FloatArray, *, input_grad: Literal[False]) -> None: ...
+    @overload
+    def backward(self, grad_output: FloatArray, *, input_grad: bool) -> FloatArray | None: ...
     def backward(self, grad_output: FloatArray, *, input_grad: bool = True) -> FloatArray | None:
         """Store the gradients of weight and bias; return that of the input, or None with `input_grad=False`."""
         x = self._remembered("_x")
@@ -98,8 +113,8 @@ class WeightedLayer(Layer):
 
     def _activation_backward_bias(
         self, activation: Activation, grad_output: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the gradients by z and by the bias."""
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the gradients by z and by the bias, the latter None where `_affine_backward` shall form it."""
         raise NotImplementedError
 
 
