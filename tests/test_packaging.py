@@ -84,7 +84,7 @@ LEVELS = [
     "config reference",
     "functional initializers",
     "datasets layers",
-    "optimizers",
+    "clipping optimizers",
     "checkpoints training",
     "plots",
     "demo gan",

@@ -28,12 +28,24 @@ from .threads import threads as threads
 __version__ = "0.1.0"
 
 # Imported when first asked for: a program that calls a function does not pay for the rest.
-_SUBMODULES = ("checkpoints", "datasets", "initializers", "layers", "optimizers", "plots", "training")
+_SUBMODULES = (
+    "checkpoints",
+    "clipping",
+    "datasets",
+    "gan",
+    "initializers",
+    "layers",
+    "optimizers",
+    "plots",
+    "training",
+)
 
 if TYPE_CHECKING:
     # What a checker cannot follow below. Without __all__ it takes `import x as x` and `import *` for the public names.
     from . import checkpoints as checkpoints
+    from . import clipping as clipping
     from . import datasets as datasets
+    from . import gan as gan
     from . import initializers as initializers
     from . import layers as layers
     from . import optimizers as optimizers

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from .backends import is_native
 from .reference import optimizer_kernels as numpy_kernels
 from .reference.optimizer_kernels import ADAM, MOMENTUM, RMSPROP, RMSPROP_FULL
 from .reference.optimizer_kernels import SGD as PLAIN
+from .typing import AnyArray
 
 if TYPE_CHECKING:
     from .layers import Parameter
@@ -92,6 +93,66 @@ class Optimizer:
                 f"{type(self).__name__}.step: clip_norm={limit} needs a finite norm of the gradients, but one of them "
                 "holds NaN, infinity or values too large to square"
             )
+
+    def state_dict(self, parameters: Iterable[Parameter]) -> dict[str, AnyArray]:
+        """Return copies of what is remembered for these parameters, and the learning rate.
+
+        Parameters
+        ----------
+        parameters : iterable of Parameter, in the order in which `load_state_dict` will be given theirs
+
+        Returns
+        -------
+        state : dict of arrays: "learning_rate"; for each parameter that a step has met "POSITION.steps", and
+            "POSITION.0", "POSITION.1", ... for the running means that the rule has
+        """
+        state: dict[str, AnyArray] = {"learning_rate": np.array(self.learning_rate)}
+        for position, parameter in enumerate(parameters):
+            steps, *arrays = self._states.get(parameter, [0])
+            if steps:
+                state[f"{position}.steps"] = np.array(steps)
+                state |= {f"{position}.{i}": array.copy() for i, array in enumerate(arrays)}
+        return state
+
+    def load_state_dict(self, parameters: Iterable[Parameter], state: Mapping[str, AnyArray]) -> None:
+        """Take up what `state_dict` returned, for parameters of the same shapes in the same order.
+
+        Parameters
+        ----------
+        parameters : iterable of Parameter
+        state : mapping from name to array, as from `state_dict`
+
+        Raises
+        ------
+        ValueError : names every entry that is missing, not known or of another shape or dtype; nothing changes
+        """
+        parameters = list(parameters)
+        given = {name: np.asarray(value) for name, value in state.items()}
+        rate = given.pop("learning_rate", None)
+        problems = [] if rate is not None and rate.shape == () else ["learning_rate is missing"]
+        fresh: dict[int, list[Any]] = {}
+        for position, parameter in enumerate(parameters):
+            steps = given.pop(f"{position}.steps", None)
+            if steps is None:
+                continue
+            fresh[position] = [int(steps)]
+            for i in range(_N_ARRAYS[self._rule()]):
+                name, wanted = f"{position}.{i}", f"{parameter.dtype} {parameter.shape}"
+                array = given.pop(name, None)
+                if array is None or array.shape != parameter.shape or array.dtype != parameter.dtype:
+                    found = "missing" if array is None else f"{array.dtype} {array.shape}"
+                    problems.append(f"{name} is {found}, expected {wanted}")
+                else:
+                    fresh[position].append(array.copy())
+        problems += [f"{name} is not known" for name in given]
+        if rate is None or problems:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(problems)}")
+        self.learning_rate = float(rate)
+        self._last.clear()
+        for position, parameter in enumerate(parameters):
+            self._states.pop(parameter, None)
+            if position in fresh:
+                self._states[parameter] = fresh[position]
 
     def _rule(self) -> int:
         raise NotImplementedError

@@ -10,6 +10,7 @@ from .convolution import Conv2D
 from .convolution_transpose import Conv2DTranspose
 from .dense import Dense
 from .dropout import AlphaDropout, Dropout
+from .inspection import Summary, architecture, describe_non_finite, summary
 from .local import LocallyConnected2D
 from .norm import BatchNorm, LayerNorm
 from .pooling import AvgPool2D, Flatten, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D, Reshape, Subsample2D
@@ -44,5 +45,9 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Subsample2D",
+    "Summary",
     "Tanh",
+    "architecture",
+    "describe_non_finite",
+    "summary",
 ]
