@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     AnyFigure = TypeVar("AnyFigure", Figure, SubFigure)
 
-__all__ = ["confusion_matrix", "filters", "learning_curve", "new_figure"]
+__all__ = [
+    "confusion_matrix",
+    "feature_maps",
+    "filters",
+    "gan_curves",
+    "learning_curve",
+    "new_figure",
+    "sample_grid",
+]
 
 
 @overload
@@ -87,14 +95,8 @@ def filters(weight: ArrayLike, *, figure: Figure | SubFigure | None = None) -> F
     if weight.ndim != 4 or 0 in weight.shape:
         raise ValueError(f"filters: weight must be (K, C, R, S) with lengths of at least 1, got shape {weight.shape}")
     n_filters, n_channels, height, width = weight.shape
-    tiles = weight.reshape(-1, height, width)
     n_columns = math.ceil(math.sqrt(n_filters)) if n_channels == 1 else n_channels
-    n_rows = math.ceil(len(tiles) / n_columns)
-    # one picture with a cell's width of nothing (NaN) between tiles
-    picture = np.full((n_rows * (height + 1) - 1, n_columns * (width + 1) - 1), np.nan)
-    for i, tile in enumerate(tiles):
-        top, left = i // n_columns * (height + 1), i % n_columns * (width + 1)
-        picture[top : top + height, left : left + width] = tile
+    picture = _tiled(weight.reshape(-1, height, width), n_columns)
     limit = float(np.abs(weight).max()) or 1.0
     axes = figure.subplots()
     shown = axes.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
@@ -166,6 +168,157 @@ def confusion_matrix(
     axes.set_ylabel("true")
     axes.set_title(f"{np.trace(counts)} of {len(labels)} right")
     return figure
+
+
+@overload
+def sample_grid(
+    images: ArrayLike, *, n_columns: int | None = ..., title: str | None = ..., figure: None = ...
+) -> Figure: ...
+@overload
+def sample_grid(
+    images: ArrayLike, *, n_columns: int | None = ..., title: str | None = ..., figure: AnyFigure
+) -> AnyFigure: ...
+def sample_grid(
+    images: ArrayLike,
+    *,
+    n_columns: int | None = None,
+    title: str | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """Images as tiles of one picture, from black (the lowest value of all) to white (the highest).
+
+    Parameters
+    ----------
+    images : ndarray (N, 1, H, W) or (N, H, W), grey; or (N, 3, H, W), colours
+    n_columns : int or None for a square
+    title : str or None
+    figure : matplotlib Figure or SubFigure to draw into, or None for a new one
+
+    Returns
+    -------
+    figure : Figure
+
+    Raises
+    ------
+    ImportError : matplotlib is not installed
+    ValueError : no images, or another number of axes or channels
+    """
+    figure = new_figure("plots.sample_grid", (4, 4)) if figure is None else figure
+    images = np.asarray(images)
+    images = images[:, None] if images.ndim == 3 else images
+    if images.ndim != 4 or 0 in images.shape or images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"sample_grid: images must be (N, 1, H, W), (N, H, W) or (N, 3, H, W) with N at least 1, got {images.shape}"
+        )
+    columns = math.ceil(math.sqrt(len(images))) if n_columns is None else n_columns
+    low, high = float(images.min()), float(images.max())
+    scaled = (images - low) / ((high - low) or 1.0)
+    picture = np.stack([_tiled(scaled[:, channel], columns) for channel in range(images.shape[1])], axis=-1)
+    axes = figure.subplots()
+    # between tiles there is nothing (NaN), shown white
+    shown = np.nan_to_num(picture, nan=1.0)
+    axes.imshow(shown[:, :, 0] if shown.shape[2] == 1 else shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    if title is not None:
+        axes.set_title(title)
+    return figure
+
+
+@overload
+def feature_maps(maps: ArrayLike, *, figure: None = ...) -> Figure: ...
+@overload
+def feature_maps(maps: ArrayLike, *, figure: AnyFigure) -> AnyFigure: ...
+def feature_maps(maps: ArrayLike, *, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+    """What each feature map of a layer sees in one or more images: a row for each image, a column for each map.
+
+    Parameters
+    ----------
+    maps : ndarray (N, K, H, W), the output of a layer, e.g. ``model[0](images)``
+    figure : matplotlib Figure or SubFigure to draw into, or None for a new one
+
+    Returns
+    -------
+    figure : Figure
+
+    Raises
+    ------
+    ImportError : matplotlib is not installed
+    ValueError : maps does not have four axes of at least 1
+    """
+    figure = new_figure("plots.feature_maps", (8, 4)) if figure is None else figure
+    maps = np.asarray(maps)
+    if maps.ndim != 4 or 0 in maps.shape:
+        raise ValueError(f"feature_maps: maps must be (N, K, H, W) with lengths of at least 1, got shape {maps.shape}")
+    axes = figure.subplots()
+    shown = axes.imshow(_tiled(maps.reshape(-1, *maps.shape[2:]), maps.shape[1]), cmap="viridis")
+    axes.set_axis_off()
+    axes.set_title(f"{maps.shape[1]} feature maps of {maps.shape[2]}x{maps.shape[3]}")
+    figure.colorbar(shown, ax=axes, shrink=0.8)
+    return figure
+
+
+@overload
+def gan_curves(history: Mapping[str, Sequence[float]], *, figure: None = ...) -> Figure: ...
+@overload
+def gan_curves(history: Mapping[str, Sequence[float]], *, figure: AnyFigure) -> AnyFigure: ...
+def gan_curves(
+    history: Mapping[str, Sequence[float]], *, figure: Figure | SubFigure | None = None
+) -> Figure | SubFigure:
+    """A GAN's losses, its Jensen-Shannon estimate and its diagnostics over the iterations.
+
+    Parameters
+    ----------
+    history : dict of lists as `gan.GAN.fit` returns it, with at least one evaluation
+    figure : matplotlib Figure or SubFigure to draw into, or None for a new one
+
+    Returns
+    -------
+    figure : Figure
+
+    Raises
+    ------
+    ImportError : matplotlib is not installed
+    ValueError : no evaluation in the history
+    """
+    figure = new_figure("plots.gan_curves", (12, 3.5)) if figure is None else figure
+    if not history.get("iteration"):
+        raise ValueError("gan_curves: the history holds no evaluation")
+    losses, divergence, diagnostics = figure.subplots(1, 3)
+    width = max(1, len(history["generator_loss"]) // 200)
+    for key in ("discriminator_loss", "generator_loss"):
+        series = np.asarray(history[key], np.float64)
+        blocks = series[: len(series) // width * width].reshape(-1, width).mean(axis=1)
+        losses.plot((np.arange(len(blocks)) + 0.5) * width, blocks, label=key.replace("_", " "))
+    divergence.plot(history["iteration"], history["js"], marker=".", label="estimate from D")
+    divergence.axhline(math.log(2), color="gray", linestyle="--", label="ln 2: disjoint supports")
+    divergence.axhline(0, color="gray", linestyle=":", label="0: equal distributions")
+    for key, label in (
+        ("accuracy", "accuracy of D"),
+        ("coverage", "coverage"),
+        ("entropy", "share of effective classes"),
+        ("gradient_ratio", "gradient ratio / 2"),
+    ):
+        if history.get(key):
+            factor = 0.5 if key == "gradient_ratio" else 1
+            diagnostics.plot(history["iteration"], factor * np.asarray(history[key]), marker=".", label=label)
+    for axes, title in ((losses, "losses"), (divergence, "Jensen-Shannon, nats"), (diagnostics, "diagnostics")):
+        axes.set_title(title)
+        axes.set_xlabel("iteration")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    diagnostics.set_ylim(0, 1.25)
+    return figure
+
+
+def _tiled(tiles: NDArray[Any], n_columns: int) -> NDArray[np.float64]:
+    """Tiles (n, H, W) in rows of one picture, with a cell's width of nothing (NaN) between them."""
+    height, width = tiles.shape[1:]
+    n_rows = math.ceil(len(tiles) / n_columns)
+    picture = np.full((n_rows * (height + 1) - 1, n_columns * (width + 1) - 1), np.nan)
+    for i, tile in enumerate(tiles):
+        top, left = i // n_columns * (height + 1), i % n_columns * (width + 1)
+        picture[top : top + height, left : left + width] = tile
+    return picture
 
 
 def new_figure(function: str, size: tuple[float, float]) -> Figure:

@@ -16,6 +16,7 @@ from .divergence import js_divergence, js_estimate, kl_divergence, optimal_discr
 from .history import GANHistory
 from .losses import LOSSES
 from .model import GAN
+from .quality import class_shares, frechet_distance
 
 __all__ = [
     "GAN",
@@ -24,7 +25,9 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "GANHistory",
+    "class_shares",
     "diagnose",
+    "frechet_distance",
     "js_divergence",
     "js_estimate",
     "kl_divergence",

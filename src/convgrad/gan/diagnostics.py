@@ -49,7 +49,7 @@ THRESHOLDS = {
     "accuracy": 0.99,
     "gradient_ratio": 0.02,
     "gradient_fall": 1e-3,
-    "coverage": 0.5,
+    "coverage": 0.35,
     "entropy": 0.5,
 }
 """Where each failure begins; `gradient_fall`: the generator's gradient norm beside its largest median so far."""
