@@ -30,7 +30,6 @@ __version__ = "0.1.0"
 # Imported when first asked for: a program that calls a function does not pay for the rest.
 _SUBMODULES = (
     "checkpoints",
-    "clipping",
     "datasets",
     "gan",
     "initializers",
@@ -43,7 +42,6 @@ _SUBMODULES = (
 if TYPE_CHECKING:
     # What a checker cannot follow below. Without __all__ it takes `import x as x` and `import *` for the public names.
     from . import checkpoints as checkpoints
-    from . import clipping as clipping
     from . import datasets as datasets
     from . import gan as gan
     from . import initializers as initializers

@@ -19,6 +19,7 @@ import numpy as np
 
 from ._native import optimizer as native_kernels
 from .backends import is_native
+from .optimizer_state import read_states, written_states
 from .reference import optimizer_kernels as numpy_kernels
 from .reference.optimizer_kernels import ADAM, MOMENTUM, RMSPROP, RMSPROP_FULL
 from .reference.optimizer_kernels import SGD as PLAIN
@@ -58,8 +59,9 @@ class Optimizer:
     ) -> None:
         self.learning_rate = _number(self, "learning_rate", learning_rate, 0, None)
         self.weight_decay = _number(self, "weight_decay", weight_decay, 0, None)
-        self.clip_value = None if clip_value is None else _positive(self, "clip_value", clip_value)
-        self.clip_norm = None if clip_norm is None else _positive(self, "clip_norm", clip_norm)
+        self.clip_value: float | None = None
+        self.clip_norm: float | None = None
+        self.set_clipping(value=clip_value, norm=clip_norm)
         self._states: weakref.WeakKeyDictionary[Parameter, list[Any]] = weakref.WeakKeyDictionary()
         # rule, parameters and states of the last step, while all of these live
         self._last: dict[str, tuple[int | None, list[weakref.ref[Parameter]], list[list[Any]]]] = {}
@@ -94,65 +96,30 @@ class Optimizer:
                 "holds NaN, infinity or values too large to square"
             )
 
+    def set_clipping(self, *, value: float | None = None, norm: float | None = None) -> None:
+        """Set `clip_value` and `clip_norm`; None leaves the one in force."""
+        self.clip_value = self.clip_value if value is None else _positive(self, "clip_value", value)
+        self.clip_norm = self.clip_norm if norm is None else _positive(self, "clip_norm", norm)
+
     def state_dict(self, parameters: Iterable[Parameter]) -> dict[str, AnyArray]:
-        """Return copies of what is remembered for these parameters, and the learning rate.
-
-        Parameters
-        ----------
-        parameters : iterable of Parameter, in the order in which `load_state_dict` will be given theirs
-
-        Returns
-        -------
-        state : dict of arrays: "learning_rate"; for each parameter that a step has met "POSITION.steps", and
-            "POSITION.0", "POSITION.1", ... for the running means that the rule has
-        """
-        state: dict[str, AnyArray] = {"learning_rate": np.array(self.learning_rate)}
-        for position, parameter in enumerate(parameters):
-            steps, *arrays = self._states.get(parameter, [0])
-            if steps:
-                state[f"{position}.steps"] = np.array(steps)
-                state |= {f"{position}.{i}": array.copy() for i, array in enumerate(arrays)}
-        return state
+        """Copies of what is remembered for these parameters, and the learning rate, by name."""
+        states = [self._states.get(parameter, [0]) for parameter in parameters]
+        return {"learning_rate": np.array(self.learning_rate), **written_states(states)}
 
     def load_state_dict(self, parameters: Iterable[Parameter], state: Mapping[str, AnyArray]) -> None:
         """Take up what `state_dict` returned, for parameters of the same shapes in the same order.
 
-        Parameters
-        ----------
-        parameters : iterable of Parameter
-        state : mapping from name to array, as from `state_dict`
-
-        Raises
-        ------
-        ValueError : names every entry that is missing, not known or of another shape or dtype; nothing changes
+        ValueError names every entry that is missing, not known or of another shape or dtype; nothing changes then.
         """
-        parameters = list(parameters)
-        given = {name: np.asarray(value) for name, value in state.items()}
-        rate = given.pop("learning_rate", None)
-        problems = [] if rate is not None and rate.shape == () else ["learning_rate is missing"]
-        fresh: dict[int, list[Any]] = {}
-        for position, parameter in enumerate(parameters):
-            steps = given.pop(f"{position}.steps", None)
-            if steps is None:
-                continue
-            fresh[position] = [int(steps)]
-            for i in range(_N_ARRAYS[self._rule()]):
-                name, wanted = f"{position}.{i}", f"{parameter.dtype} {parameter.shape}"
-                array = given.pop(name, None)
-                if array is None or array.shape != parameter.shape or array.dtype != parameter.dtype:
-                    found = "missing" if array is None else f"{array.dtype} {array.shape}"
-                    problems.append(f"{name} is {found}, expected {wanted}")
-                else:
-                    fresh[position].append(array.copy())
-        problems += [f"{name} is not known" for name in given]
-        if rate is None or problems:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(problems)}")
-        self.learning_rate = float(rate)
+        parameters, given = list(parameters), dict(state)
+        rate = float(given.pop("learning_rate", self.learning_rate))
+        states = read_states(f"{type(self).__name__}.load_state_dict", parameters, given, _N_ARRAYS[self._rule()])
+        self.learning_rate = rate
         self._last.clear()
         for position, parameter in enumerate(parameters):
             self._states.pop(parameter, None)
-            if position in fresh:
-                self._states[parameter] = fresh[position]
+            if position in states:
+                self._states[parameter] = states[position]
 
     def _rule(self) -> int:
         raise NotImplementedError

@@ -25,17 +25,17 @@ Source of coverage: the assignment of samples to their nearest real neighbours, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..clipping import gradient_norm
 from ..training import _mode
 from .divergence import js_estimate, value_function
 from .losses import generator_loss, probability
 
 if TYPE_CHECKING:
+    from ..layers import Parameter
     from ..typing import FloatArray
     from .model import GAN
 
@@ -230,6 +230,16 @@ def diagnose(history: Mapping[str, Sequence[float]]) -> Diagnosis:
         ("mode collapse", not low.isdisjoint(collapse), collapse),
     ]
     return Diagnosis(Finding(name, bool(fired), measured, *_NOTES[name]) for name, fired, measured in found)
+
+
+def gradient_norm(parameters: Iterable[Parameter]) -> float:
+    """The Euclidean norm of all gradients as one vector, summed in float64."""
+    total = 0.0
+    for parameter in parameters:
+        if parameter.grad is not None:
+            cells = parameter.grad.ravel()
+            total += float(np.dot(cells, cells.astype(np.float64, copy=False)))
+    return math.sqrt(total)
 
 
 def _fall(norms: Sequence[float]) -> float:

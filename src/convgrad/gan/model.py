@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import checkpoints, clipping
+from .. import checkpoints
 from ..checks import choice, generator, integer
 from ..layers import Layer, describe_non_finite
 from ..optimizers import Adam, Optimizer
 from ..training import _check_model, _mode, _reseed
 from ..typing import AnyArray, FloatArray, Int, Rng
-from .diagnostics import Diagnosis, diagnose, measure
+from .diagnostics import Diagnosis, diagnose, gradient_norm, measure
 from .history import PER_ITERATION, GANHistory
 from .losses import LOSSES, discriminator_loss, generator_loss
 
@@ -43,8 +43,7 @@ class GAN:
     n_discriminator_steps : int, k of Algorithm 1
     generator_optimizer, discriminator_optimizer : Optimizer, default Adam(2e-4, betas=(0.5, 0.999)) each
     label_smoothing : float in [0, 0.5): real samples have the target 1 - label_smoothing
-    clip_norm : float or None, limit of each network's gradient norm
-    clip_value : float or None, limit of each gradient's values
+    clip_value, clip_norm : float or None; a number becomes that option of both optimizers
     classifier : function from samples to class numbers, or None; with one, the classes of generated samples are watched
     seed : int or None, fixes noise, batches and the layers that draw random numbers
 
@@ -72,8 +71,8 @@ class GAN:
         generator_optimizer: Optimizer | None = None,
         discriminator_optimizer: Optimizer | None = None,
         label_smoothing: float = 0.0,
-        clip_norm: float | None = None,
         clip_value: float | None = None,
+        clip_norm: float | None = None,
         classifier: Callable[[FloatArray], Any] | None = None,
         seed: int | None = None,
     ) -> None:
@@ -93,8 +92,8 @@ class GAN:
         if not 0 <= label_smoothing < 0.5:
             raise ValueError(f"GAN: label_smoothing must be at least 0 and below 0.5, got {label_smoothing!r}")
         self.label_smoothing = float(label_smoothing)
-        self.clip_norm = None if clip_norm is None else clipping.check_limit("GAN", "clip_norm", clip_norm)
-        self.clip_value = None if clip_value is None else clipping.check_limit("GAN", "clip_value", clip_value)
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            optimizer.set_clipping(value=clip_value, norm=clip_norm)
         self.classifier = classifier
         self.seed = int(np.random.default_rng().integers(2**63)) if seed is None else integer("GAN", "seed", seed, 0)
         self._rng = np.random.default_rng(self.seed)
@@ -229,7 +228,7 @@ class GAN:
         for parameter, first in zip(parameters, kept, strict=True):
             if parameter.grad is not None and first is not None:
                 parameter.grad = parameter.grad + first
-        self._step(self.discriminator_optimizer, parameters)
+        self.discriminator_optimizer.step(parameters)
         return total
 
     def _generator_step(self, batch_size: int) -> tuple[float, float]:
@@ -241,16 +240,9 @@ class GAN:
         value, grad = generator_loss(self.loss, output)
         self._check_finite("generator", value, network, z)
         network.backward(self.discriminator.backward(grad), input_grad=False)
-        norm = clipping.gradient_norm(parameters)
-        self._step(self.generator_optimizer, parameters)
+        norm = gradient_norm(parameters)
+        self.generator_optimizer.step(parameters)
         return value, norm
-
-    def _step(self, optimizer: Optimizer, parameters: list[Any]) -> None:
-        if self.clip_value is not None:
-            clipping.clip_by_value(parameters, self.clip_value)
-        if self.clip_norm is not None:
-            clipping.clip_by_norm(parameters, self.clip_norm)
-        optimizer.step(parameters)
 
     def _check_finite(self, which: str, value: float, network: Layer, samples: FloatArray) -> None:
         if not math.isfinite(value):
