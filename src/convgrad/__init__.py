@@ -29,6 +29,9 @@ __version__ = "0.1.0"
 
 # Imported when first asked for: a program that calls a function does not pay for the rest.
 _SUBMODULES = (
+    "augmentation",
+    "batches",
+    "callbacks",
     "checkpoints",
     "datasets",
     "gan",
@@ -36,11 +39,15 @@ _SUBMODULES = (
     "layers",
     "optimizers",
     "plots",
+    "schedules",
     "training",
 )
 
 if TYPE_CHECKING:
     # What a checker cannot follow below. Without __all__ it takes `import x as x` and `import *` for the public names.
+    from . import augmentation as augmentation
+    from . import batches as batches
+    from . import callbacks as callbacks
     from . import checkpoints as checkpoints
     from . import datasets as datasets
     from . import gan as gan
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
     from . import layers as layers
     from . import optimizers as optimizers
     from . import plots as plots
+    from . import schedules as schedules
     from . import training as training
 else:
     __all__ = [

@@ -75,6 +75,7 @@ def save_run(
     optimizers: Mapping[str, Optimizer],
     generators: Mapping[str, np.random.Generator],
     notes: Mapping[str, Any],
+    arrays: Mapping[str, AnyArray] | None = None,
 ) -> None:
     """Write all that a training run needs to go on bit for bit, in the same safe way as `save`.
 
@@ -85,13 +86,14 @@ def save_run(
     optimizers : mapping from the name of the model that each trains to the Optimizer
     generators : mapping from name to numpy.random.Generator
     notes : mapping of anything that JSON holds: counts, a history
+    arrays : mapping from name to array, whatever else must be kept; or None
 
     Raises
     ------
     ImportError, OSError, TypeError : as for `save`
     """
     to_bytes = _safetensors("save_run").save
-    state: dict[str, AnyArray] = {}
+    state: dict[str, AnyArray] = {f"/arrays.{name}": array for name, array in (arrays or {}).items()}
     for name, model in models.items():
         state |= {f"{name}.{key}": value for key, value in model.state_dict().items()}
     for name, optimizer in optimizers.items():
@@ -114,7 +116,7 @@ def load_run(
     models: Mapping[str, Layer],
     optimizers: Mapping[str, Optimizer],
     generators: Mapping[str, np.random.Generator],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, AnyArray]]:
     """Put everything that `save_run` wrote back in place; nothing changes unless all of it fits.
 
     Parameters
@@ -124,7 +126,7 @@ def load_run(
 
     Returns
     -------
-    notes : dict, as given to `save_run`
+    notes, arrays : dict, as given to `save_run`
 
     Raises
     ------
@@ -170,7 +172,7 @@ def load_run(
         raise ValueError(f"{place}: {error}") from error
     for key, rng in all_generators.items():
         rng.bit_generator.state = states[key]
-    return notes
+    return notes, _part(state, "/arrays.")
 
 
 def _part(state: dict[str, AnyArray], prefix: str) -> dict[str, AnyArray]:

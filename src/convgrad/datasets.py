@@ -46,7 +46,7 @@ def load_digits() -> tuple[Array[np.float32], Array[np.int64]]:
     return images[:, None].astype(np.float32) / np.float32(16), labels.astype(np.int64)
 
 
-def load_idx(path: str | os.PathLike[str]) -> Array[np.number[Any]]:
+def load_idx(path: str | os.PathLike[str], *, memory_map: bool = False) -> Array[np.number[Any]]:
     """Read an array from an IDX file (the format of MNIST), gzipped or not.
 
     Cells are read in bounded pieces, so that a header that claims more than the file holds costs no memory, and a
@@ -55,6 +55,7 @@ def load_idx(path: str | os.PathLike[str]) -> Array[np.number[Any]]:
     Parameters
     ----------
     path : str or path-like; gzip is recognised by content, not by name
+    memory_map : bool, map the file instead of reading it, read-only; for uncompressed files with cells of one byte
 
     Returns
     -------
@@ -62,7 +63,8 @@ def load_idx(path: str | os.PathLike[str]) -> Array[np.number[Any]]:
 
     Raises
     ------
-    ValueError : wrong magic or type code, damaged gzip stream, fewer or more cells than the header claims
+    ValueError : wrong magic or type code, damaged gzip stream, fewer or more cells than the header claims; a file that
+        cannot be mapped
     OSError : the file cannot be opened
 
     Source: the format's description on the MNIST page, LeCun, Cortes, Burges (1998).
@@ -71,6 +73,10 @@ def load_idx(path: str | os.PathLike[str]) -> Array[np.number[Any]]:
     with open(name, "rb") as raw:
         is_gzip = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
+        if memory_map:
+            if is_gzip:
+                raise ValueError(f"load_idx: {name!r} is compressed; unpack it first to map it into memory")
+            return _map_idx(raw, name)
         if not is_gzip:
             return _read_idx(raw, name)
         try:
@@ -80,7 +86,8 @@ def load_idx(path: str | os.PathLike[str]) -> Array[np.number[Any]]:
             raise ValueError(f"load_idx: {name!r} has a damaged or truncated gzip stream ({error})") from error
 
 
-def _read_idx(stream: BinaryIO | gzip.GzipFile, name: str) -> Array[np.number[Any]]:
+def _read_header(stream: BinaryIO | gzip.GzipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and big-endian dtype."""
     magic = _read_at_most(stream, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ValueError(
@@ -97,18 +104,39 @@ def _read_idx(stream: BinaryIO | gzip.GzipFile, name: str) -> Array[np.number[An
     if len(lengths) < 4 * n_axes:
         raise ValueError(f"load_idx: {name!r} ends inside its header, which claims {n_axes} axes")
     shape = tuple(int.from_bytes(lengths[i : i + 4], "big") for i in range(0, 4 * n_axes, 4))
-    dtype = np.dtype(_IDX_DTYPES[code])
+    return shape, np.dtype(_IDX_DTYPES[code])
+
+
+def _map_idx(stream: BinaryIO, name: str) -> Array[np.number[Any]]:
+    shape, dtype = _read_header(stream, name)
+    if dtype.itemsize > 1:
+        native = dtype.newbyteorder("=").name
+        raise ValueError(f"load_idx: {name!r}: memory_map=True needs cells of one byte, got {native}; read it instead")
+    offset = stream.tell()
+    _check_length(name, shape, dtype, os.fstat(stream.fileno()).st_size - offset)
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    return np.memmap(stream, dtype, "r", offset, shape)
+
+
+def _check_length(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], n_bytes: int) -> None:
+    """Refuse a file with `n_bytes` after its header where the header claims more or fewer."""
     expected_bytes = math.prod(shape) * dtype.itemsize
-    data = _read_at_most(stream, expected_bytes)
-    if len(data) < expected_bytes:
+    if n_bytes < expected_bytes:
         raise ValueError(
             f"load_idx: {name!r} is truncated: its header claims shape {shape} of {dtype.newbyteorder('=').name}, "
-            f"{expected_bytes} bytes, but only {len(data)} follow"
+            f"{expected_bytes} bytes, but only {n_bytes} follow"
         )
-    if stream.read(1):
+    if n_bytes > expected_bytes:
         raise ValueError(
             f"load_idx: {name!r} holds more than the {expected_bytes} bytes its header claims for shape {shape}"
         )
+
+
+def _read_idx(stream: BinaryIO | gzip.GzipFile, name: str) -> Array[np.number[Any]]:
+    shape, dtype = _read_header(stream, name)
+    data = _read_at_most(stream, math.prod(shape) * dtype.itemsize)
+    _check_length(name, shape, dtype, len(data) + len(stream.read(1)))
     try:
         array = np.frombuffer(data, dtype).reshape(shape)
     except ValueError as error:  # a zero length beside lengths whose product overflows

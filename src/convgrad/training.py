@@ -1,49 +1,34 @@
 """Training: `fit`, `evaluate`, `predict`.
 
 The loop is the usual one: shuffle, cut into batches, and for each batch forward, loss, backward, optimizer step. The
-losses are those of `convgrad.functional`; their gradient by the prediction starts the backward pass.
+losses are those of `convgrad.functional`; their gradient by the prediction starts the backward pass. `schedules`,
+`callbacks`, `augmentation` and `batches` have what goes around it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import functional
+from . import functional, schedules
+from .augmentation import Augmentation
+from .batches import Batches, BatchSource, check_batched, check_samples, passes
 from .checks import generator, integer
-from .layers import Layer
+from .layers import Layer, describe_non_finite
 from .optimizers import Adam, Optimizer
+from .progress import bar
+from .runs import History, Run
 from .typing import AnyArray, FloatArray, Int, LossFunction, LossName
 
-__all__ = ["Evaluation", "History", "evaluate", "fit", "predict"]
+__all__ = ["Evaluation", "History", "Run", "evaluate", "fit", "predict"]
 
-
-class History(dict[str, list[float]]):
-    """What `fit` returns: a dict of lists with one entry per finished epoch.
-
-    Keys: "loss", and "accuracy" where the loss classifies (softmax_cross_entropy, sigmoid_cross_entropy); "val_loss"
-    and "val_accuracy" likewise with validation data; "seconds", validation included. Training figures are means over
-    the epoch's batches, taken while the weights change (and with dropout active).
-
-    Attributes
-    ----------
-    interrupted : bool, True where Ctrl-C ended the run; the epoch it struck is not in the lists
-    """
-
-    def __init__(self, keys: Iterable[str] = ()) -> None:
-        super().__init__((key, []) for key in keys)
-        self.interrupted = False
-
-    def _trim(self) -> None:
-        """Drop the epoch of which Ctrl-C let only some figures be appended."""
-        n_epochs = min(map(len, self.values()), default=0)
-        for figures in self.values():
-            del figures[n_epochs:]
+_RNG = np.random.Generator
 
 
 class Evaluation(NamedTuple):
@@ -55,15 +40,19 @@ class Evaluation(NamedTuple):
 
 def fit(
     model: Layer,
-    x: FloatArray,
-    y: AnyArray,
+    x: FloatArray | BatchSource,
+    y: AnyArray | None = None,
     *,
     loss: LossName | LossFunction = "softmax_cross_entropy",
     optimizer: Optimizer | None = None,
     epochs: Int,
-    batch_size: Int = 32,
+    batch_size: Int | None = None,
     validation_data: tuple[FloatArray, AnyArray] | None = None,
-    shuffle: bool = True,
+    shuffle: bool | None = None,
+    augment: Augmentation | None = None,
+    schedule: schedules.Schedule | None = None,
+    callbacks: Iterable[Callable[[Run], object]] = (),
+    resume: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     progress: bool = True,
 ) -> History:
@@ -72,66 +61,91 @@ def fit(
     Parameters
     ----------
     model : Layer; its parameters are updated in place, its mode is restored at the end
-    x : ndarray (N, ...), of the dtype of the model's parameters
+    x : ndarray (N, ...), of the dtype of the model's parameters, memory-mapped if you like: only batches are read. Or
+        batches themselves, with y left out: an iterable of pairs (x, y), or a function that makes one for each epoch
     y : ndarray (N, ...), targets as the loss takes them: class numbers, one-hot rows, values
     loss : "softmax_cross_entropy", "least_squares", "sigmoid_cross_entropy", or a function
         (prediction, target) -> (mean loss, gradient by prediction)
-    optimizer : Optimizer, default `Adam()`; it keeps its state, so a second `fit` goes on where the first stopped
-    epochs, batch_size : int, at least 1; the last batch of an epoch may be smaller
+    optimizer : Optimizer, default `Adam()`; it keeps its state, so a second `fit` goes on where the first stopped. It
+        clips gradients by value or by norm where its options say so
+    epochs : int, at least 1
+    batch_size : int, at least 1, default 32, for arrays; the last batch of an epoch may be smaller
     validation_data : (x, y) or None, evaluated after every epoch
-    shuffle : bool, take the samples in a new random order in every epoch
+    shuffle : bool, default True, for arrays: take the samples in a new random order in every epoch
+    augment : function (x, rng) -> x for each training batch, such as those of `convgrad.augmentation`, or None
+    schedule : function from the epochs done (a float) to the learning rate of the next step, such as those of
+        `convgrad.schedules`, or None to leave the optimizer's alone
+    callbacks : functions of the `Run`, called in order after each epoch, such as those of `convgrad.callbacks`
+    resume : path of a checkpoint that `callbacks.Checkpoint` writes, or None. Where the file is there, training goes on
+        after the epoch at which it was saved, up to `epochs` in all; where it is not, it starts
     seed : int or None. From an int come both the order of the samples and a new random generator for every layer with a
         `reseed` method (dropout): two runs from the same start weights and optimizer state agree bit for bit
     progress : bool, print one line per epoch, and on a terminal with tqdm installed show a bar within each epoch
 
     Returns
     -------
-    History : one entry per finished epoch; Ctrl-C ends training and returns what there is, with `interrupted` set
+    history : one entry per finished epoch; Ctrl-C ends training and returns what there is, with `interrupted` set
 
     Raises
     ------
-    FloatingPointError : the loss became NaN or infinite; names epoch and step
+    FloatingPointError : the loss became NaN or infinite; names epoch, step and the first layer with such a value
     ValueError, TypeError : sizes or options that do not fit; names the layer and the shapes
     """
     _check_model("fit", model)
     epochs = integer("fit", "epochs", epochs, 1)
-    batch_size = integer("fit", "batch_size", batch_size, 1)
-    x, y = _samples("fit", x, y)
+    order_rng = generator("fit", "seed", seed)
+    start_pass, n_steps = _source(x, y, batch_size, shuffle, order_rng, epochs)
+    evaluation_size = max(256, integer("fit", "batch_size", 1 if batch_size is None else batch_size, 1))
     validation = None if validation_data is None else _pair_of_samples(validation_data)
     loss_function, accuracy_of = _loss("fit", loss)
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer must be an Optimizer, such as Adam(learning_rate=1e-3); got {optimizer!r}")
-    order_rng = generator("fit", "seed", seed)
+    callbacks = list(callbacks)
+    for name, function in (("augment", augment), ("schedule", schedule), *(("callbacks", c) for c in callbacks)):
+        if function is not None and not callable(function):
+            raise TypeError(f"fit: {name} must be callable, got {function!r}")
     if seed is not None:
         _reseed(model, order_rng)
 
     kinds = ["loss"] if accuracy_of is None else ["loss", "accuracy"]
-    history = History([*kinds, *(f"val_{kind}" for kind in kinds if validation is not None), "seconds"])
-    reporter = _Reporter(epochs, math.ceil(len(x) / batch_size), progress)
+    keys = [*kinds, *(f"val_{kind}" for kind in kinds if validation is not None)]
+    history = History([*keys, *(["learning_rate"] if schedule is not None else []), "seconds"])
+    run = Run(model, optimizer, epochs, history, progress)
+    run.schedule, run.callbacks, run.generators = schedule, callbacks, {"order": order_rng}
+    augment_rng = order_rng
+    if augment is not None:
+        augment_rng = run.generators["augment"] = np.random.default_rng(order_rng.integers(2**63))
+    if resume is not None and os.path.exists(resume):
+        run.load(resume)
+    step = _Step(model, loss_function, accuracy_of, optimizer, schedule)
     with _mode(model, True):
         try:
-            for epoch in range(1, epochs + 1):
+            while run.epoch < epochs and not run.stopped:
                 start = time.perf_counter()
-                order = order_rng.permutation(len(x)) if shuffle else np.arange(len(x))
-                with reporter.epoch(epoch) as advance:
-                    entry = _one_epoch(
-                        model, x, y, order, batch_size, loss_function, accuracy_of, optimizer, epoch, advance
-                    )
+                augmented = start_pass() if augment is None else _augmented(start_pass(), augment, augment_rng)
+                with bar(n_steps, progress, label=f"epoch {run.epoch + 1}/{epochs}") as advance:
+                    entry = _one_epoch(step, augmented, run.epoch, n_steps, advance)
                 if validation is not None:
                     with _mode(model, False):
-                        result = _evaluate(model, *validation, loss_function, accuracy_of, max(batch_size, 256))
-                    entry["val_loss"] = result.loss
-                    if result.accuracy is not None:
-                        entry["val_accuracy"] = result.accuracy
+                        result = _evaluate(model, *validation, loss_function, accuracy_of, evaluation_size)
+                    entry |= {f"val_{kind}": figure for kind, figure in zip(kinds, result, strict=False)}
+                if schedule is not None:
+                    entry["learning_rate"] = optimizer.learning_rate
                 entry["seconds"] = time.perf_counter() - start
                 for key, value in entry.items():
                     history[key].append(value)
-                reporter.line(epoch, entry)
+                run.epoch += 1
+                run.line(entry["seconds"])
+                for callback in callbacks:
+                    callback(run)
         except KeyboardInterrupt:
             history.interrupted = True
-            history._trim()
-            reporter.say(f"interrupted in epoch {len(history['loss']) + 1} of {epochs}")
+            history.trim()
+            run.say(f"interrupted in epoch {len(history['loss']) + 1} of {epochs}")
+    for callback in callbacks:
+        if hasattr(callback, "finish"):
+            callback.finish(run)
     return history
 
 
@@ -160,7 +174,7 @@ def evaluate(
     """
     _check_model("evaluate", model)
     batch_size = integer("evaluate", "batch_size", batch_size, 1)
-    x, y = _samples("evaluate", x, y)
+    x, y = check_samples("evaluate", x, y)
     loss_function, accuracy_of = _loss("evaluate", loss)
     with _mode(model, False):
         return _evaluate(model, x, y, loss_function, accuracy_of, batch_size)
@@ -185,7 +199,7 @@ def predict(model: Layer, x: FloatArray, *, batch_size: Int = 256) -> FloatArray
     """
     _check_model("predict", model)
     batch_size = integer("predict", "batch_size", batch_size, 1)
-    x = _batched("predict", "x", x)
+    x = check_batched("predict", "x", x)
     output: Any = None
     with _mode(model, False):
         for start in range(0, max(len(x), 1), batch_size):
@@ -196,31 +210,78 @@ def predict(model: Layer, x: FloatArray, *, batch_size: Int = 256) -> FloatArray
     return output
 
 
-def _one_epoch(model, x, y, order, batch_size, loss_function, accuracy_of, optimizer, epoch, advance):
-    """Train once over the samples in `order`; return the epoch's mean loss and accuracy as a dict."""
-    parameters = model.parameters()
-    loss_sum = n_right = 0.0
-    for step, start in enumerate(range(0, len(order), batch_size), 1):
-        chosen = order[start : start + batch_size]
-        target = y[chosen]
-        prediction = model.forward(x[chosen])
-        value, grad = loss_function(prediction, target)
+def _augmented(batches, augment, rng):
+    for x, target in batches:
+        yield augment(x, rng), target
+
+
+def _one_epoch(step, batches, epoch, n_steps, advance):
+    """Train once over the batches, after `epoch` other times; return the means of the epoch's figures as a dict."""
+    for position, (x, target) in enumerate(batches):
+        step(x, target, epoch, position, n_steps)
+        advance()
+    return step.means()
+
+
+class _Step:
+    """Forward, loss, backward, update, and the sums of which an epoch's figures are the means."""
+
+    def __init__(self, model, loss_function, accuracy_of, optimizer, schedule):
+        self._model, self._loss, self._accuracy, self._optimizer = model, loss_function, accuracy_of, optimizer
+        self._schedule = schedule
+        self._parameters = model.parameters()
+        self._random = [layer.rng for layer in model.layers() if isinstance(getattr(layer, "rng", None), _RNG)]
+        self._sums = [0.0, 0.0, 0]
+
+    def __call__(self, x, target, epoch, position, n_steps):
+        """Train on one batch: the one at `position` of the epoch after `epoch` others."""
+        if self._schedule is not None:
+            done = epoch + (position / n_steps if n_steps else 0)
+            self._optimizer.learning_rate = schedules.check("fit", self._schedule(done), done)
+        states = [rng.bit_generator.state for rng in self._random]
+        prediction = self._model.forward(x)
+        value, grad = self._loss(prediction, target)
         value = float(value)
         if not math.isfinite(value):
+            for rng, state in zip(self._random, states, strict=True):
+                rng.bit_generator.state = state  # the same masks again
             raise FloatingPointError(
-                f"fit: the loss is {value} in epoch {epoch}, step {step}; lower the learning rate "
-                f"({optimizer.learning_rate}) or look for such values in x and y"
+                f"fit: the loss is {value} in epoch {epoch + 1}, step {position + 1}; lower the learning rate "
+                f"({self._optimizer.learning_rate}) or look for such values in x and y. Not finite "
+                f"{describe_non_finite(self._model, x)}"
             )
-        model.backward(grad, input_grad=False)
-        optimizer.step(parameters)
-        loss_sum += value * len(chosen)
-        if accuracy_of is not None:
-            n_right += accuracy_of(prediction, target) * len(chosen)
-        advance()
-    entry = {"loss": loss_sum / len(order)}
-    if accuracy_of is not None:
-        entry["accuracy"] = n_right / len(order)
-    return entry
+        self._model.backward(grad, input_grad=False)
+        self._optimizer.step(self._parameters)
+        self._sums[0] += value * len(x)
+        if self._accuracy is not None:
+            self._sums[1] += self._accuracy(prediction, target) * len(x)
+        self._sums[2] += len(x)
+
+    def means(self):
+        """The figures of the epoch, as a dict; the next one starts from nothing."""
+        loss_sum, n_right, n = self._sums
+        self._sums = [0.0, 0.0, 0]
+        return {"loss": loss_sum / n} | ({} if self._accuracy is None else {"accuracy": n_right / n})
+
+
+def _source(
+    x: Any, y: Any, batch_size: Int | None, shuffle: bool | None, rng: np.random.Generator, epochs: int
+) -> tuple[Callable[[], Iterator[tuple[AnyArray, AnyArray]]], int | None]:
+    """Return a function that starts a pass over the training batches, and their number where it is known."""
+    if y is not None or isinstance(x, np.ndarray):
+        batches = Batches(
+            *check_samples("fit", x, y),
+            integer("fit", "batch_size", 32 if batch_size is None else batch_size, 1),
+            shuffle=shuffle is not False,
+            rng=rng,
+        )
+        return batches.__iter__, len(batches)
+    for name, option in (("batch_size", batch_size), ("shuffle", shuffle)):
+        if option is not None:
+            raise ValueError(
+                f"fit: {name} is for arrays; x is {type(x).__name__}, whose batches are taken as they come"
+            )
+    return passes("fit", x, epochs), len(x) if hasattr(x, "__len__") else None
 
 
 def _evaluate(model, x, y, loss_function, accuracy_of, batch_size):
@@ -266,30 +327,11 @@ def _check_model(function, model):
         raise TypeError(f"{function}: model must be a Layer, such as Sequential([...]); got {type(model).__name__}")
 
 
-def _batched(function, name, array):
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{function}: {name} must be a NumPy array, got {type(array).__name__}")
-    if array.ndim < 1:
-        raise ValueError(f"{function}: {name} must have samples along its first axis, got shape {array.shape}")
-    return array
-
-
-def _samples(function, x, y, names=("x", "y")):
-    x, y = _batched(function, names[0], x), _batched(function, names[1], y)
-    if len(x) != len(y):
-        raise ValueError(
-            f"{function}: {names[0]} has {len(x)} samples and {names[1]} {len(y)}; shapes {x.shape} and {y.shape}"
-        )
-    if not len(x):
-        raise ValueError(f"{function}: {names[0]} has no samples; shape {x.shape}")
-    return x, y
-
-
 def _pair_of_samples(validation_data: Any) -> tuple[FloatArray, AnyArray]:
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
         raise ValueError(f"fit: validation_data must be a pair (x, y), got {type(validation_data).__name__}")
     x, y = validation_data
-    return _samples("fit", x, y, names=("validation x", "validation y"))
+    return check_samples("fit", x, y, ("validation x", "validation y"))
 
 
 def _reseed(model, rng):
@@ -309,38 +351,3 @@ def _mode(model, training):
     finally:
         for layer, was_training in before:
             layer.training = was_training
-
-
-class _Reporter:
-    """Progress: one printed line per epoch, and a tqdm bar inside the epoch where tqdm and a terminal are there."""
-
-    def __init__(self, epochs, steps, enabled):
-        self._epochs, self._steps, self._enabled = epochs, steps, enabled
-        self._tqdm = None
-        if enabled:
-            with contextlib.suppress(ImportError):
-                from tqdm import tqdm
-
-                self._tqdm = tqdm
-
-    @contextlib.contextmanager
-    def epoch(self, epoch):
-        """Show a bar for one epoch; yields the function to call after each step."""
-        if self._tqdm is None:
-            yield lambda: None
-            return
-        label = f"epoch {epoch}/{self._epochs}"
-        # disable=None: tqdm draws on terminals only, so that logs hold nothing but the lines
-        with self._tqdm(total=self._steps, desc=label, unit="step", leave=False, disable=None) as bar:
-            yield bar.update
-
-    def line(self, epoch, entry):
-        figures = [
-            f"{key} {entry[key]:.4f}" for key in ("loss", "accuracy", "val_loss", "val_accuracy") if key in entry
-        ]
-        width = len(str(self._epochs))
-        self.say(f"epoch {epoch:{width}d}/{self._epochs}  {'  '.join(figures)}  {entry['seconds']:.2f} s")
-
-    def say(self, text):
-        if self._enabled:
-            print(text, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
@@ -15,6 +14,7 @@ from .. import checkpoints
 from ..checks import choice, generator, integer
 from ..layers import Layer, describe_non_finite
 from ..optimizers import Adam, Optimizer
+from ..progress import bar
 from ..training import _check_model, _mode, _reseed
 from ..typing import AnyArray, FloatArray, Int, Rng
 from .diagnostics import Diagnosis, diagnose, gradient_norm, measure
@@ -179,7 +179,11 @@ class GAN:
         self.history.interrupted = False
         last = self.iteration + n_iterations
         start = time.perf_counter()
-        with _mode(self.generator, True), _mode(self.discriminator, True), _bar(n_iterations, progress) as advance:
+        with (
+            _mode(self.generator, True),
+            _mode(self.discriminator, True),
+            bar(n_iterations, progress, unit="it") as advance,
+        ):
             try:
                 while self.iteration < last:
                     self._iterate(x, train, batch_size)
@@ -318,7 +322,7 @@ class GAN:
         OSError : the file cannot be read
         """
         parts = self._parts()
-        notes = checkpoints.load_run(path, **parts)
+        notes, _ = checkpoints.load_run(path, **parts)
         try:
             history = GANHistory()
             history.update({key: [float(entry) for entry in notes["history"][key]] for key in history})
@@ -352,17 +356,3 @@ def _optimizer(name: str, optimizer: Optimizer | None) -> Optimizer:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"GAN: {name} must be an Optimizer, such as Adam(learning_rate=2e-4); got {optimizer!r}")
     return optimizer
-
-
-@contextlib.contextmanager
-def _bar(n_iterations: int, enabled: bool):
-    """Yield the function to call after each iteration: a tqdm bar's on a terminal where tqdm is installed."""
-    try:
-        if not enabled:
-            raise ImportError
-        from tqdm import tqdm
-    except ImportError:
-        yield lambda: None
-        return
-    with tqdm(total=n_iterations, unit="it", leave=False, disable=None) as bar:
-        yield bar.update
