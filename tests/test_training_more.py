@@ -25,7 +25,7 @@ from convgrad.layers import (
     describe_non_finite,
     summary,
 )
-from convgrad.optimizers import SGD, Adam, RMSprop
+from convgrad.optimizers import SGD, Adam, AdamW, RMSprop
 
 
 def samples(n=60, seed=0):
@@ -488,6 +488,56 @@ class TestResuming:
         parts["generators"] = {"a": np.random.default_rng()}
         with pytest.raises(ValueError, match="random generator a is MT19937, wanted is PCG64"):
             checkpoints.load_run(tmp_path / "run", **parts)
+
+
+class TestOptimizerStates:
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: SGD(0.1),
+            lambda: SGD(0.1, momentum=0.9, nesterov=True),
+            lambda: Adam(1e-2),
+            lambda: AdamW(1e-2, weight_decay=0.1),
+            lambda: RMSprop(1e-2),
+            lambda: RMSprop(1e-2, momentum=0.5, centered=True),
+        ],
+        ids=["SGD", "Nesterov", "Adam", "AdamW", "RMSprop", "RMSprop, full"],
+    )
+    def test_go_on_in_another_optimizer(self, make):
+        def step(layer, optimizer, seed):
+            for parameter in layer.parameters():
+                parameter.grad = np.random.default_rng(seed).standard_normal(parameter.shape).astype("f4")
+            optimizer.step(layer.parameters())
+
+        whole, first = Dense(3, 2, rng=0), make()
+        for seed in range(6):
+            if seed == 3:
+                state, middle = first.state_dict(whole.parameters()), whole.state_dict()
+            step(whole, first, seed)
+        layer, second = Dense(3, 2).load_state_dict(middle), make()
+        second.learning_rate = 9
+        step(layer, second, 77)  # has a state of its own, which must go
+        layer.load_state_dict(middle)
+        second.load_state_dict(layer.parameters(), state)
+        for seed in range(3, 6):
+            step(layer, second, seed)
+        np.testing.assert_array_equal(weights(layer), weights(whole))
+
+    def test_what_does_not_fit_is_named_and_changes_nothing(self):
+        layer, optimizer = Dense(3, 2, rng=0), Adam(1e-2)
+        for parameter in layer.parameters():
+            parameter.grad = np.ones_like(parameter.data)
+        optimizer.step(layer.parameters())
+        state = optimizer.state_dict(layer.parameters())
+        assert sorted(state) == ["0.0", "0.1", "0.steps", "1.0", "1.1", "1.steps", "learning_rate"]
+        wrong = state | {"0.0": state["0.0"][:1], "2.0": state["1.0"]}
+        with pytest.raises(
+            ValueError,
+            match=r"Adam.load_state_dict: 0.0 is float32 \(1, 3\), expected float32 \(2, 3\); 2.0 is not known",
+        ):
+            optimizer.load_state_dict(layer.parameters(), wrong)
+        for name, array in optimizer.state_dict(layer.parameters()).items():
+            np.testing.assert_array_equal(array, state[name])
 
 
 class TestLookingInside:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     AnyFigure = TypeVar("AnyFigure", Figure, SubFigure)
 
 __all__ = [
+    "activation_statistics",
     "confusion_matrix",
     "feature_maps",
     "filters",
@@ -307,6 +308,48 @@ def gan_curves(
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     diagnostics.set_ylim(0, 1.25)
+    return figure
+
+
+@overload
+def activation_statistics(runs: Mapping[str, Sequence[Any]], *, figure: None = ...) -> Figure: ...
+@overload
+def activation_statistics(runs: Mapping[str, Sequence[Any]], *, figure: AnyFigure) -> AnyFigure: ...
+def activation_statistics(
+    runs: Mapping[str, Sequence[Any]], *, figure: Figure | SubFigure | None = None
+) -> Figure | SubFigure:
+    """Mean and variance of the activations, layer by layer.
+
+    Parameters
+    ----------
+    runs : dict from label to what `layers.activation_statistics` returns, or a part of it
+    figure : matplotlib Figure or SubFigure to draw into, or None for a new one
+
+    Returns
+    -------
+    figure : Figure
+
+    Raises
+    ------
+    ImportError : matplotlib is not installed
+    ValueError : no layers
+    """
+    figure = new_figure("plots.activation_statistics", (10, 3.5)) if figure is None else figure
+    if not runs or not all(runs.values()):
+        raise ValueError("activation_statistics: there is no layer to show")
+    means, variances = figure.subplots(1, 2)
+    for label, statistics in runs.items():
+        places = range(1, len(statistics) + 1)
+        means.plot(places, [entry.mean for entry in statistics], marker=".", label=label)
+        variances.plot(places, [entry.variance for entry in statistics], marker=".", label=label)
+    means.axhspan(-0.1, 0.1, color="gray", alpha=0.2)
+    variances.axhspan(0.8, 1.25, color="gray", alpha=0.2)
+    variances.set_yscale("log")
+    for axes, title in ((means, "mean"), (variances, "variance")):
+        axes.set_title(title)
+        axes.set_xlabel("layer")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
     return figure
 
 

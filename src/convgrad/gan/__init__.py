@@ -11,7 +11,7 @@ what it sees in words. Divergences are in nats.
 (0.693147, 0.215762)
 """
 
-from .diagnostics import THRESHOLDS, Diagnosis, Finding, diagnose, measure, oscillation
+from .diagnostics import FAILURES, THRESHOLDS, Diagnosis, Finding, diagnose, measure, oscillation
 from .divergence import js_divergence, js_estimate, kl_divergence, optimal_discriminator
 from .history import GANHistory
 from .losses import LOSSES
@@ -19,6 +19,7 @@ from .model import GAN
 from .quality import class_shares, frechet_distance
 
 __all__ = [
+    "FAILURES",
     "GAN",
     "LOSSES",
     "THRESHOLDS",

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from ..typing import FloatArray
     from .model import GAN
 
-__all__ = ["THRESHOLDS", "Diagnosis", "Finding", "diagnose", "measure", "oscillation"]
+__all__ = ["FAILURES", "THRESHOLDS", "Diagnosis", "Finding", "diagnose", "measure", "oscillation"]
+
+FAILURES = ("oscillation", "perfect discriminator", "vanishing gradient", "mode collapse")
+"""What the notes warn of, and `diagnose` looks for, in this order."""
 
 WINDOW = 5
 """Evaluations whose median is compared with a threshold, so that one bad moment is no failure."""

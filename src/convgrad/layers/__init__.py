@@ -10,7 +10,7 @@ from .convolution import Conv2D
 from .convolution_transpose import Conv2DTranspose
 from .dense import Dense
 from .dropout import AlphaDropout, Dropout
-from .inspection import Summary, architecture, describe_non_finite, summary
+from .inspection import Summary, activation_statistics, architecture, describe_non_finite, summary
 from .local import LocallyConnected2D
 from .norm import BatchNorm, LayerNorm
 from .pooling import AvgPool2D, Flatten, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D, Reshape, Subsample2D
@@ -47,6 +47,7 @@ __all__ = [
     "Subsample2D",
     "Summary",
     "Tanh",
+    "activation_statistics",
     "architecture",
     "describe_non_finite",
     "summary",

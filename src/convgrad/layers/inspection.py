@@ -11,7 +11,24 @@ from ..typing import FloatArray
 from .base import Layer
 from .sequential import Sequential
 
-__all__ = ["Summary", "SummaryRow", "architecture", "describe_non_finite", "summary"]
+__all__ = [
+    "LayerStatistics",
+    "Summary",
+    "SummaryRow",
+    "activation_statistics",
+    "architecture",
+    "describe_non_finite",
+    "summary",
+]
+
+
+class LayerStatistics(NamedTuple):
+    """Mean and variance of one layer's outputs, over samples and units."""
+
+    name: str
+    layer: str
+    mean: float
+    variance: float
 
 
 class SummaryRow(NamedTuple):
@@ -81,6 +98,25 @@ def summary(model: Layer, input_shape: tuple[int, ...]) -> Summary:
         for layer, was_training in before:
             layer.training = was_training
     return Summary(iter(rows), x.shape, model)
+
+
+def activation_statistics(model: Layer, x: FloatArray) -> list[LayerStatistics]:
+    """Mean and variance of every layer's outputs for the batch `x`, in the model's present mode.
+
+    Parameters
+    ----------
+    model : Layer
+    x : ndarray (N, ...), of the dtype of the model's parameters
+
+    Returns
+    -------
+    statistics : list of (name, layer, mean, variance), in order of computation; self-normalising networks keep mean and
+        variance near 0 and 1
+    """
+    return [
+        LayerStatistics(name, repr(layer), float(output.mean(dtype=np.float64)), float(output.var(dtype=np.float64)))
+        for name, layer, output in _trace(model, x, "")
+    ]
 
 
 def architecture(model: Layer) -> list[str]:
