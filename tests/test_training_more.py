@@ -555,6 +555,7 @@ class TestLookingInside:
         assert "Conv2D(1, 4, (3, 3))" in text
         assert "(N, 4, 3, 3)" in text
         assert text.endswith("114 parameters, 456 bytes")
+        assert str(model.summary((1, 5, 5))) == text
         assert model.training
 
     def test_summary_changes_nothing_and_names_what_does_not_fit(self):

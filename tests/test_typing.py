@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import convgrad
-from convgrad import checkpoints, datasets, layers, optimizers, training
+from convgrad import augmentation, callbacks, checkpoints, datasets, gan, layers, optimizers, schedules, training
 from convgrad.typing import Array, FloatArray, Padding, PlaneIndices, WindowIndices
 
 F32 = Array[np.float32]
@@ -91,6 +91,22 @@ assert_type(history["loss"], list[float])
 assert_type(training.evaluate(model, images, labels).accuracy, float | None)
 assert_type(training.predict(model, images), FloatArray)
 checkpoints.save(model, "model.safetensors")
+training.fit(
+    model,
+    lambda: iter([(images, labels)]),
+    epochs=2,
+    augment=augmentation.chain(augmentation.shift((1, 2)), augmentation.flip("vertical")),
+    schedule=schedules.with_warmup(schedules.cosine(0.1, 10), 1),
+    callbacks=[callbacks.EarlyStopping("loss"), lambda run: run.say("one more")],
+    resume="run.safetensors",
+)
+assert_type(model.summary((1, 8, 8)).n_parameters, int)
+critic = layers.Sequential([layers.Flatten(), layers.Dense(64, 1)])
+both = gan.GAN(model, critic, 16, "minimax", generator_optimizer=optimizers.SGD(0.1), label_smoothing=0.1)
+assert_type(both.sample(3, rng=0), FloatArray)
+assert_type(both.fit(images, n_iterations=10)["js"], list[float])
+assert_type(both.diagnose().failures, list[str])
+assert_type(gan.js_divergence([0.5, 0.5], [1.0, 0.0]), float)
 convgrad.empty_cache()
 """
 

@@ -18,6 +18,8 @@ from ..typing import AnyArray, FloatArray
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from .inspection import Summary
+
 __all__ = ["Buffer", "Layer", "Parameter"]
 
 
@@ -182,6 +184,12 @@ class Layer:
         for name, parameter in own.items():
             parameter.data[...] = given[name]
         return self
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Shapes and parameter counts, layer by layer; see `layers.summary`."""
+        from .inspection import summary
+
+        return summary(self, input_shape)
 
     def _remembered(self, name: str) -> Any:
         """What `forward` left in attribute `name` for `backward`; RuntimeError where forward was not called."""
