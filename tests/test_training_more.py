@@ -1,5 +1,6 @@
 """Around the training loop: batches from anywhere, augmentation, schedules, callbacks, resuming, broken numbers."""
 
+import json
 import math
 import os
 import signal
@@ -369,6 +370,10 @@ class TestCallbacks:
             call()
 
 
+def len_of_nothing(run):
+    """A callback without a state."""
+
+
 RUN = """
     import sys, time
     import numpy as np
@@ -450,7 +455,7 @@ class TestResuming:
             fit(shorter, x, y, resume=path)
         with pytest.raises(ValueError, match=r"its optimizers are {'model': 'Adam'}, wanted are {'model': 'SGD'}"):
             fit(make_model(), x, y, optimizer=SGD(), resume=path)
-        with pytest.raises(ValueError, match="was saved with other callbacks"):
+        with pytest.raises(ValueError, match="it was saved with other callbacks; pass the same in the same order"):
             fit(make_model(), x, y, callbacks=[callbacks.EarlyStopping("loss")], resume=path)
 
     def test_what_does_not_fit_inside_leaves_everything_as_it_was(self, tmp_path):
@@ -476,6 +481,43 @@ class TestResuming:
         assert set(after) == set(before[1])
         for name, array in after.items():
             np.testing.assert_array_equal(array, before[1][name])
+
+    @pytest.mark.parametrize(
+        "part, name, value, message",
+        [
+            ("notes", "epoch", 7, "epoch 7 does not fit its history"),
+            ("notes", "history", [], "its notes say something else"),
+            ("notes", "callbacks", None, "its notes say something else"),
+            ("generators", "order", {"bit_generator": "PCG64", "state": {"inc": "x"}}, "order has a damaged state"),
+            ("generators", "order", [], "order is missing, wanted is PCG64"),
+            ("architecture", "model", 3, "the file does not say which"),
+            ("architecture", "other", [], "it holds the models model, other, wanted are model"),
+        ],
+    )
+    def test_a_hostile_header_is_refused_and_changes_nothing(self, tmp_path, part, name, value, message):
+        numpy_format = pytest.importorskip("safetensors.numpy")
+        x, y = samples()
+        path = tmp_path / "run"
+        model = make_model()
+        fit(model, x, y, callbacks=[callbacks.Checkpoint(path)], epochs=1)
+        state, header = checkpoints._read("test", path)
+        run = json.loads(header[checkpoints._RUN])
+        run[part][name] = value
+        path.write_bytes(numpy_format.save(state, metadata={checkpoints._RUN: json.dumps(run)}))
+        other = make_model(seed=3)
+        before = weights(other)
+        with pytest.raises(ValueError, match=message):
+            fit(other, x, y, resume=path, callbacks=[callbacks.Checkpoint(path)])
+        np.testing.assert_array_equal(weights(other), before)
+
+    def test_figures_that_the_saved_run_did_not_take_are_nan(self, tmp_path):
+        pytest.importorskip("safetensors")
+        x, y = samples()
+        fit(make_model(), x, y, callbacks=[callbacks.Checkpoint(tmp_path / "run")], epochs=2)
+        schedule = schedules.constant(1e-3)
+        history = fit(make_model(), x, y, resume=tmp_path / "run", callbacks=[len_of_nothing], schedule=schedule)
+        assert math.isnan(history["learning_rate"][1])
+        assert history["learning_rate"][2] == 1e-3
 
     def test_mersenne_twisters_state_holds_arrays(self, tmp_path):
         pytest.importorskip("safetensors")
@@ -536,6 +578,10 @@ class TestOptimizerStates:
             match=r"Adam.load_state_dict: 0.0 is float32 \(1, 3\), expected float32 \(2, 3\); 2.0 is not known",
         ):
             optimizer.load_state_dict(layer.parameters(), wrong)
+        with pytest.raises(ValueError, match="Adam.load_state_dict: learning_rate is .*, expected a number"):
+            optimizer.load_state_dict(layer.parameters(), state | {"learning_rate": np.array(-1.0)})
+        with pytest.raises(ValueError, match=r"0.steps is float64 \(2,\), expected a count"):
+            optimizer.load_state_dict(layer.parameters(), state | {"0.steps": np.zeros(2)})
         for name, array in optimizer.state_dict(layer.parameters()).items():
             np.testing.assert_array_equal(array, state[name])
 

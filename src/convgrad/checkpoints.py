@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,6 +116,7 @@ def load_run(
     models: Mapping[str, Layer],
     optimizers: Mapping[str, Optimizer],
     generators: Mapping[str, np.random.Generator],
+    accept: Callable[[dict[str, Any], dict[str, AnyArray]], object] | None = None,
 ) -> tuple[dict[str, Any], dict[str, AnyArray]]:
     """Put everything that `save_run` wrote back in place; nothing changes unless all of it fits.
 
@@ -123,6 +124,7 @@ def load_run(
     ----------
     path : str or path-like
     models, optimizers, generators : as for `save_run`, of the same architecture, kinds and names
+    accept : function of (notes, arrays) that raises an exception where these do not fit, or None
 
     Returns
     -------
@@ -140,7 +142,7 @@ def load_run(
         run = json.loads(header[_RUN])
         parts = [run[part] for part in ("architecture", "optimizers", "generators", "notes")]
         layers, kinds, states, notes = (part if isinstance(part, dict) else {}[part] for part in parts)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"checkpoints.load_run: {name!r} was not written by save_run") from error
     place = f"checkpoints.load_run: {name!r} does not fit"
     if set(layers) != set(models):
@@ -151,12 +153,14 @@ def load_run(
     own_kinds = {key: type(optimizer).__name__ for key, optimizer in optimizers.items()}
     if kinds != own_kinds:
         raise ValueError(f"{place}: its optimizers are {kinds}, wanted are {own_kinds}")
-    all_generators = _all(models, generators)
+    all_generators, arrays = _all(models, generators), _part(state, "/arrays.")
     for key, rng in all_generators.items():
-        found = states.get(key, {}).get("bit_generator")
-        if found != rng.bit_generator.state["bit_generator"]:
-            own = rng.bit_generator.state["bit_generator"]
-            raise ValueError(f"{place}: random generator {key} is {found or 'missing'}, wanted is {own}")
+        _check_generator(f"{place}: random generator {key}", rng, states.get(key))
+    try:
+        if accept is not None:
+            accept(notes, arrays)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{place}: its notes say something else ({error})") from error
     before = {key: model.state_dict() for key, model in models.items()}
     optimizers_before = {key: optimizers[key].state_dict(models[key].parameters()) for key in optimizers}
     try:
@@ -172,7 +176,19 @@ def load_run(
         raise ValueError(f"{place}: {error}") from error
     for key, rng in all_generators.items():
         rng.bit_generator.state = states[key]
-    return notes, _part(state, "/arrays.")
+    return notes, arrays
+
+
+def _check_generator(what: str, rng: np.random.Generator, state: Any) -> None:
+    """Refuse a state that is not one of this kind of generator."""
+    own = rng.bit_generator.state["bit_generator"]
+    found = state.get("bit_generator") if isinstance(state, dict) else None
+    if found != own:
+        raise ValueError(f"{what} is {found or 'missing'}, wanted is {own}")
+    try:
+        type(rng.bit_generator)().state = state
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{what} has a damaged state ({error})") from error
 
 
 def _part(state: dict[str, AnyArray], prefix: str) -> dict[str, AnyArray]:

@@ -41,6 +41,9 @@ def read_states(
         steps = rest.pop(f"{position}.steps", None)
         if steps is None:
             continue
+        if steps.shape or steps.dtype.kind not in "iu" or steps < 0:
+            problems.append(f"{position}.steps is {steps.dtype} {steps.shape}, expected a count")
+            steps = np.array(0)
         states[position] = [int(steps)]
         for name in (f"{position}.{i}" for i in range(n_arrays)):
             array = rest.pop(name, None)

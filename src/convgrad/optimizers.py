@@ -112,9 +112,11 @@ class Optimizer:
         ValueError names every entry that is missing, not known or of another shape or dtype; nothing changes then.
         """
         parameters, given = list(parameters), dict(state)
-        rate = float(given.pop("learning_rate", self.learning_rate))
+        rate = given.pop("learning_rate", np.array(self.learning_rate))
+        if np.shape(rate) or not 0 <= rate < np.inf:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: learning_rate is {rate!r}, expected a number")
         states = read_states(f"{type(self).__name__}.load_state_dict", parameters, given, _N_ARRAYS[self._rule()])
-        self.learning_rate = rate
+        self.learning_rate = float(rate)
         self._last.clear()
         for position, parameter in enumerate(parameters):
             self._states.pop(parameter, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from . import checkpoints
 from .layers import Layer
 from .optimizers import Optimizer
 from .schedules import Schedule
+from .typing import AnyArray
 
 __all__ = ["History", "Run"]
 
@@ -97,23 +99,27 @@ class Run:
         ------
         ValueError, OSError : as for `checkpoints.load_run`; other callbacks
         """
-        notes, arrays = checkpoints.load_run(path, **self._parts())
         states = [getattr(callback, "state", None) for callback in self.callbacks]
-        kept = notes.get("callbacks", [])
-        if [state is None for state in kept] != [state is None for state in states]:
-            raise ValueError(
-                f"fit: {os.fspath(path)!r} was saved with other callbacks; pass the same in the same order"
-            )
-        for position, (own, saved) in enumerate(zip(states, kept, strict=True)):
+
+        def accept(notes: dict[str, Any], arrays: dict[str, AnyArray]) -> None:
+            if [type(state) for state in notes["callbacks"]] != [type(state) for state in states]:
+                raise ValueError("it was saved with other callbacks; pass the same in the same order")
+            if not 0 <= notes["epoch"] == max(len(figures) for figures in notes["history"].values()):
+                raise ValueError(f"epoch {notes['epoch']} does not fit its history")
+            float(sum(sum(figures) for figures in notes["history"].values()))
+
+        notes, arrays = checkpoints.load_run(path, **self._parts(), accept=accept)
+        self.epoch, self.stopped = int(notes["epoch"]), bool(notes["stopped"])
+        for position, (own, saved) in enumerate(zip(states, notes["callbacks"], strict=True)):
             if own is not None:
                 own |= saved
             if hasattr(self.callbacks[position], "arrays"):
                 prefix = f"{position}."
                 mine = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
                 self.callbacks[position].arrays = mine
-        self.epoch, self.stopped = int(notes["epoch"]), bool(notes["stopped"])
+        unknown = [math.nan] * self.epoch  # figures that the saved run did not take
         for key in self.history:
-            self.history[key] = [float(figure) for figure in notes["history"].get(key, [])]
+            self.history[key] = [float(figure) for figure in notes["history"].get(key, unknown)]
 
     def _parts(self) -> dict[str, Any]:
         parts = {"models": {"model": self.model}, "optimizers": {"model": self.optimizer}}

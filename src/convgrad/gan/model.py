@@ -317,19 +317,19 @@ class GAN:
         Raises
         ------
         ImportError : safetensors is not installed
-        ValueError : damaged, or of another architecture (the first layer that differs is named) or kind of optimizer:
-            nothing has changed then; or the checkpoint of something else than a GAN
+        ValueError : not a GAN's checkpoint, damaged, or of another architecture (the first layer that differs is named)
+            or kind of optimizer; nothing has changed then
         OSError : the file cannot be read
         """
-        parts = self._parts()
-        notes, _ = checkpoints.load_run(path, **parts)
-        try:
-            history = GANHistory()
+        history = GANHistory()
+
+        def accept(notes: dict[str, Any], arrays: dict[str, AnyArray]) -> None:
             history.update({key: [float(entry) for entry in notes["history"][key]] for key in history})
-            self.iteration, self.seed = int(notes["iteration"]), int(notes["seed"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"GAN.load: {os.fspath(path)!r} does not hold a GAN's history ({error!r})") from error
-        self.history = history
+            if not notes["iteration"] == len(history["generator_loss"]) or notes["seed"] < 0:
+                raise ValueError(f"iteration {notes['iteration']} does not fit its history")
+
+        notes, _ = checkpoints.load_run(path, **self._parts(), accept=accept)
+        self.iteration, self.seed, self.history = int(notes["iteration"]), int(notes["seed"]), history
         return self
 
     def _parts(self) -> dict[str, Any]:
