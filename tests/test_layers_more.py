@@ -1,5 +1,8 @@
 """Transposed, unshared, subsampling, normalising and gain layers: against torch.nn, explicit sums and differences."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -255,3 +258,94 @@ class TestReshape:
             layer(batch((4, 5)))
         with pytest.raises(ValueError, match=r"grad_output has shape \(4, 6\), expected \(4, 2, 3\)"):
             layer.backward(x)
+
+
+class TestEvaluationMode:
+    def test_weights_are_read_only_until_train(self):
+        model = Sequential([Conv2D(1, 2, 3, rng=0), Sequential([Dense(4, 2, rng=0)])])
+        arrays = [parameter.data for parameter in model.parameters()]
+        model.eval().eval()
+        for array in arrays:
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+        model.train()
+        for array in arrays:
+            array[...] = 0
+
+    def test_what_was_read_only_before_stays_so(self):
+        layer = Dense(2, 2, rng=0)
+        layer.weight.data.flags.writeable = False
+        layer.eval().train()
+        assert not layer.weight.data.flags.writeable
+        assert layer.bias.data.flags.writeable
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize(
+        "options", [dict(), dict(groups=2, stride=2, bias=False), dict(layout="NHWC", gain=True), dict(padding="same")]
+    )
+    @pytest.mark.parametrize("activation", [None, "relu", "gelu", ("elu", 0.5)])
+    def test_packed_weights_give_the_same_bits_both_ways(self, dtype, options, activation):
+        layer = Conv2D(16, 32, 3, activation=activation, rng=0, dtype=dtype, **options)
+        for size in (9, 12):
+            x = batch((2, size, size, 16) if options.get("layout") else (2, 16, size, size), dtype)
+            expected = layer.train()(x)
+            grad = batch(expected.shape, dtype, seed=8)
+            expected_grads = [layer.backward(grad), *(p.grad for p in layer.parameters())]
+            for _ in range(2):
+                np.testing.assert_array_equal(layer.eval()(x), expected)
+            assert len(layer._packs) == 1
+            for ours, theirs in zip(
+                [layer.backward(grad), *(p.grad for p in layer.parameters())], expected_grads, strict=True
+            ):
+                np.testing.assert_array_equal(ours, theirs)
+
+    def test_packed_weights_are_used_and_dropped(self, monkeypatch):
+        layer = Conv2D(8, 8, 3, rng=0).eval()
+        x = batch((2, 8, 6, 6), "float32")
+        layer(x), layer(x[:1])
+        assert len(layer._packs) == 1
+        for size in range(4, 12):
+            layer(batch((1, 8, size, size), "float32"))
+            assert len(layer._packs) <= 4
+        before = layer(x)
+        state = {name: 2 * array for name, array in layer.state_dict().items()}
+        layer.load_state_dict(state)
+        assert not layer._packs
+        assert not layer.weight.data.flags.writeable
+        np.testing.assert_allclose(layer(x), 2 * before, rtol=1e-5)
+        layer.train()
+        assert not layer._packs
+        layer.weight.data[...] = 0
+        layer.bias.data[...] = 3
+        np.testing.assert_array_equal(layer.eval()(x), np.full((2, 8, 4, 4), 3, np.float32))
+        with convgrad.precision("strict"):
+            layer(x)
+        assert len(layer._packs) == 2
+
+    def test_copies_and_pickles_go_without_them(self):
+        layer = Conv2D(8, 8, 3, rng=0).eval()
+        x = batch((1, 8, 6, 6), "float32")
+        expected = layer(x)
+        for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            assert not other._packs
+            np.testing.assert_array_equal(other(x), expected)
+            assert not other.weight.data.flags.writeable
+            other.train().weight.data[...] = 0
+        np.testing.assert_array_equal(layer(x), expected)
+
+    def test_other_arrays_put_in_place_are_noticed(self):
+        layer = Conv2D(8, 8, 3, rng=0, bias=False).eval()
+        x = batch((1, 8, 6, 6), "float32")
+        layer(x)
+        layer.weight.data = np.zeros_like(layer.weight.data)
+        assert not layer(x).any()
+
+    def test_errors_are_those_of_conv2d(self):
+        layer = Conv2D(8, 8, 3, rng=0).eval()
+        layer(batch((1, 8, 6, 6), "float32"))
+        with pytest.raises(TypeError, match="conv2d: x is float64 and weight is float32"):
+            layer(batch((1, 8, 6, 6)))
+        with pytest.raises(ValueError, match="^conv2d: .*8"):
+            layer(batch((1, 7, 6, 6), "float32"))
+        with pytest.raises(ValueError, match="^conv2d: "):
+            layer(batch((1, 8, 2, 2), "float32"))

@@ -350,4 +350,4 @@ def _mode(model, training):
         yield
     finally:
         for layer, was_training in before:
-            layer.training = was_training
+            layer.switch(was_training)

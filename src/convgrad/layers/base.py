@@ -50,11 +50,21 @@ class Parameter:
     def size(self) -> int:
         return self.data.size
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles have arrays of their own, writeable also where a layer in evaluation mode locked these."""
+        return _restored, (self.data, self.grad)
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+
+def _restored(data: FloatArray, grad: FloatArray | None) -> Parameter:
+    parameter = Parameter(np.array(data))
+    parameter.grad = grad
+    return parameter
 
 
 class Buffer:
@@ -147,12 +157,40 @@ class Layer:
     def train(self, mode: bool = True) -> Self:
         """Switch this layer and all layers inside it to training mode (or, with False, to evaluation); return self."""
         for layer in self.layers():
-            layer.training = bool(mode)
+            layer.switch(mode)
         return self
 
     def eval(self) -> Self:
-        """Switch this layer and all layers inside it to evaluation mode; return self."""
+        """Switch this layer and all layers inside it to evaluation mode; return self.
+
+        Weights are read-only until `train()`, so that layers may keep them packed for their kernels.
+        """
         return self.train(False)
+
+    def switch(self, mode: bool) -> None:
+        """Switch this layer alone to training mode (or, with False, to evaluation)."""
+        self.training = bool(mode)
+        self._unlock() if mode else self._lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_locked"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.switch(self.training)
+
+    def _lock(self) -> None:
+        """Make this layer's own parameters read-only, and remember which were not."""
+        own = [value.data for value in vars(self).values() if isinstance(value, Parameter)]
+        self._locked = [*getattr(self, "_locked", ()), *(array for array in own if array.flags.writeable)]
+        for array in self._locked:
+            array.flags.writeable = False
+
+    def _unlock(self) -> None:
+        """Make writeable what `_lock` made read-only; layers that keep packed weights drop them."""
+        for array in getattr(self, "_locked", ()):
+            array.flags.writeable = True
+        self._locked = []
 
     def state_dict(self) -> dict[str, AnyArray]:
         """Return a dict from names to copies of all parameters and buffers, with PyTorch's names and layouts."""
@@ -181,8 +219,12 @@ class Layer:
         problems = _mismatches(own, given)
         if problems:
             raise ValueError(f"load_state_dict: entries do not fit this {type(self).__name__}: {'; '.join(problems)}")
+        for layer in self.layers():
+            layer._unlock()
         for name, parameter in own.items():
             parameter.data[...] = given[name]
+        for layer in self.layers():
+            layer.switch(layer.training)
         return self
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from .. import functional
+from ..backends import get_backend
 from ..checks import choice, integer, pair
+from ..functional.prepack import PackedConv2d
+from ..precision import get_precision
 from ..shapes import conv_shape
 from ..typing import Activation, Conv2dOptions, FloatArray, FloatDType, Initializer, Int, Layout, Padding, Pair, Rng
 from .base import Parameter
@@ -15,9 +18,14 @@ from .weighted import WeightedLayer
 
 __all__ = ["Conv2D"]
 
+_MAX_PACKS = 4
+"""Input shapes for which a layer keeps packed weights at a time."""
+
 
 class Conv2D(WeightedLayer):
     """2-D convolution (cross-correlation, as everywhere in machine learning) with an optional fused activation.
+
+    In evaluation mode the weights are packed for the kernels once for each size of input, with the same bits as result.
 
     y_j = g_j f(bias_j + sum over i of weight_ji applied to x_i), the gains g_j only with gain=True
 
@@ -83,6 +91,7 @@ class Conv2D(WeightedLayer):
         self._check_padding(shape)
         super().__init__(shape, bias=bias, activation=activation, initializer=initializer, rng=rng, dtype=dtype)
         self.gain = Parameter(np.ones(self.out_channels, dtype)) if gain else None
+        self._packs: dict[tuple[object, ...], tuple[Any, ...]] = {}
 
     def forward(self, x: FloatArray) -> FloatArray:
         output = super().forward(x)
@@ -115,7 +124,36 @@ class Conv2D(WeightedLayer):
         options = (self.stride, self.padding, self.dilation, self.groups, self.layout, "auto")
         conv_shape("Conv2D", "x", 2, x_shape, weight_shape, *options)
 
+    def _unlock(self) -> None:
+        super()._unlock()
+        self._packs.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles go without packed weights."""
+        return super().__getstate__() | {"_packs": {}}
+
+    def _pack(self, x: FloatArray, activation: Activation | None) -> PackedConv2d[Any] | None:
+        """Weights packed for samples like those of x, in evaluation mode; None where x is not what can be convolved."""
+        weight, bias = self.weight.data, self._bias_data()
+        if self.training or not isinstance(x, np.ndarray) or x.dtype != weight.dtype:
+            return None
+        how = (x.shape[1:], activation, get_backend(), get_precision(), id(weight), id(bias))
+        if how not in self._packs:
+            if len(self._packs) >= _MAX_PACKS:
+                self._packs.clear()
+            try:
+                packed = functional.prepack_conv2d(
+                    weight, bias, input_shape=x.shape, activation=activation, **self._geometry()
+                )
+                self._packs[how] = packed, weight, bias  # which are kept, so that their ids stay theirs
+            except (ValueError, TypeError):
+                return None  # conv2d says what is wrong with x
+        return self._packs[how][0]
+
     def _affine(self, x: FloatArray, activation: Activation | None) -> FloatArray:
+        packed = self._pack(x, activation)
+        if packed is not None:
+            return packed(x)
         return functional.conv2d(x, self.weight.data, self._bias_data(), activation=activation, **self._geometry())
 
     def _affine_backward(

@@ -96,7 +96,7 @@ def summary(model: Layer, input_shape: tuple[int, ...]) -> Summary:
         ]
     finally:
         for layer, was_training in before:
-            layer.training = was_training
+            layer.switch(was_training)
     return Summary(iter(rows), x.shape, model)
 
 
