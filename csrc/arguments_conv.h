@@ -8,6 +8,8 @@
     X(conv_correlate)                                                                                                  \
     X(conv_depthwise)                                                                                                  \
     X(conv_depthwise_strided_grad)                                                                                     \
+    X(conv_depthwise_channels)                                                                                         \
+    X(conv_depthwise_channels_grad)                                                                                    \
     X(conv_depthwise_grad)                                                                                             \
     X(conv_grad_weight)                                                                                                \
     X(winograd_weights)                                                                                                \

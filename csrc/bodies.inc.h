@@ -14,6 +14,7 @@
 #include "gemm.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_depthwise.inc.h"
+#include "conv_depthwise_channels.inc.h"
 #include "conv_grad_pointwise.inc.h"
 #include "conv_grad_weight.inc.h"
 #include "winograd_transforms.inc.h"

@@ -47,6 +47,14 @@ CALLS = {
     ),
     "conv2d_grad_input: winograd": (WINOGRAD, lambda f, a: f(a(*Y), a(*W), X, algorithm="winograd")),
     "conv2d_grad_weight": (("conv_grad_weight",), lambda f, a: f(a(*Y), a(*X), 3)),
+    "conv2d: depthwise, NHWC": (
+        ("conv_depthwise_channels",),
+        lambda f, a: f(a(2, 8, 9, 19), a(19, 1, 3, 2), a(19), groups=19, stride=2, padding=1, layout="NHWC"),
+    ),
+    "conv2d_grad_weight: depthwise, NHWC": (
+        ("conv_depthwise_channels_grad",),
+        lambda f, a: f(a(2, 8, 9, 19), a(2, 8, 9, 19), (7, 3), groups=19, padding=(3, 1), layout="NHWC"),
+    ),
     "conv2d_grad_weight: depthwise": (
         ("conv_depthwise_grad",), lambda f, a: f(a(2, 8, 6, 7), a(*X), 3, groups=4),
     ),

@@ -11,8 +11,8 @@ cimport numpy as cnp
 
 from .kernels cimport (
     CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_conv_correlate, CG_KERNEL_conv_depthwise,
-    CG_KERNEL_conv_depthwise_grad, CG_KERNEL_conv_depthwise_strided_grad, CG_KERNEL_conv_grad_weight,
-    CG_KERNEL_conv_pack, cg_axis,
+    CG_KERNEL_conv_depthwise_channels, CG_KERNEL_conv_depthwise_channels_grad, CG_KERNEL_conv_depthwise_grad,
+    CG_KERNEL_conv_depthwise_strided_grad, CG_KERNEL_conv_grad_weight, CG_KERNEL_conv_pack, cg_axis,
     cg_channel_sum_args, cg_conv_args, cg_conv_grad_weight_args, cg_phase, cg_strides, cg_winograd_args,
 )
 from .memory cimport give, take
@@ -293,6 +293,8 @@ cdef int direct_kernel(Plan plan, const cg_conv_args *args) noexcept:
     """The kernel for a direct convolution."""
     if plan.depthwise and args.x_at.stride_w == 1 and args.y_at.stride_w == 1:
         return CG_KERNEL_conv_depthwise if args.cols.out_step == 1 else CG_KERNEL_conv_depthwise_strided_grad
+    if args.groups > 1 and args.C == 1 and args.K == 1 and args.x_at.stride_c == 1 and args.y_at.stride_c == 1:
+        return CG_KERNEL_conv_depthwise_channels
     return CG_KERNEL_conv_correlate
 
 
@@ -427,6 +429,8 @@ cdef int gradient_kernel(Plan plan, const cg_conv_grad_weight_args *args) noexce
     """The kernel for a direct gradient by the weight."""
     if plan.depthwise and args.x_at.stride_w == 1 and args.g_at.stride_w == 1:
         return CG_KERNEL_conv_depthwise_grad
+    if args.groups > 1 and args.C == 1 and args.K == 1 and args.x_at.stride_c == 1 and args.g_at.stride_c == 1:
+        return CG_KERNEL_conv_depthwise_channels_grad
     return CG_KERNEL_conv_grad_weight
 
 
@@ -550,7 +554,7 @@ def explain(shape, int direction, x, weight, out):
         plan_kernel(gradient_kernel(plan, &grad), dtype, &grad)
         along = grad.dot_products or grad.along_pixels
         algorithm = "direct, sums along pixels" if along else "direct, vectors over output channels"
-        if gradient_kernel(plan, &grad) == CG_KERNEL_conv_depthwise_grad:
+        if gradient_kernel(plan, &grad) != CG_KERNEL_conv_grad_weight:
             algorithm = "direct, depthwise"
         blocking = f"{grad.k_block} output channels x {grad.c_block} weights of each"
         shared, scratch, n_threads = 0, grad.task.scratch_bytes, threads_for(&grad.task)

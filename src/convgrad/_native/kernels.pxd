@@ -28,6 +28,8 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_conv_correlate
         CG_KERNEL_conv_depthwise
         CG_KERNEL_conv_depthwise_strided_grad
+        CG_KERNEL_conv_depthwise_channels
+        CG_KERNEL_conv_depthwise_channels_grad
         CG_KERNEL_conv_depthwise_grad
         CG_KERNEL_conv_grad_weight
         CG_KERNEL_winograd_weights
