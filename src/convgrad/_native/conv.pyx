@@ -95,28 +95,34 @@ def can_use_winograd(shape):
     return shape.kernel == (3, 3) and shape.stride == (1, 1) and shape.dilation == (1, 1) and shape.groups == 1
 
 
-def reason(shape, bint is_float32):
-    """Which algorithm a convolution takes and why: a sentence that begins with its name.
+cdef enum:
+    FORWARD
+    GRAD_INPUT
+    GRAD_WEIGHT
+
+
+def reason(shape, bint is_float32, int direction):
+    """Which algorithm a convolution (direction 0), its gradient by the input (1) or by the weight (2) takes and why: a
+    sentence that begins with its name.
 
     The rule of algorithm="auto" looks at the shape of one sample and the dtype alone; see docs/performance.md.
     """
+    cdef ptrdiff_t C = shape.in_channels, K = shape.out_channels
     if shape.algorithm != "auto":
         return f"{shape.algorithm}: asked for"
     if not can_use_winograd(shape):
         return "direct: Winograd needs a 3x3 kernel, stride 1, dilation 1, one group"
     if not is_float32:
         return "direct: in float64 Winograd's rounding would show"
-    if min(shape.in_channels, shape.out_channels) < 8 or max(shape.in_channels, shape.out_channels) < 16:
-        return "direct: too few channels for Winograd's products to outweigh its transforms"
-    if shape.out_height * shape.out_width < 16:
+    if shape.out_height * shape.out_width < 9:
         return "direct: too few pixels to fill Winograd's tiles"
-    return "winograd: 3x3, stride 1, 8 channels or more on one side and 16 on the other"
-
-
-cdef enum:
-    FORWARD
-    GRAD_INPUT
-    GRAD_WEIGHT
+    if direction == GRAD_WEIGHT:
+        if C < 12 or K < 8:
+            return "direct: too few channels for Winograd's products to outweigh its transforms"
+        return "winograd: 3x3, stride 1, at least 12 input and 8 output channels"
+    if min(C, K) < 12 or (min(C, K) < 16 and max(C, K) < 24):
+        return "direct: too few channels for Winograd's products to outweigh its transforms"
+    return "winograd: 3x3, stride 1, at least 16 channels on either side, or 12 and 24"
 
 
 cdef class Plan:
@@ -134,7 +140,7 @@ cdef class Plan:
         cdef bint backward = direction == GRAD_INPUT
         self.channels_last = shape.layout == "NHWC"
         self.groups = shape.groups
-        self.winograd = reason(shape, is_float32).startswith("winograd")
+        self.winograd = reason(shape, is_float32, direction).startswith("winograd")
         self.depthwise = (
             shape.groups == (shape.out_channels if backward else shape.in_channels) and shape.groups > 1
             and shape.kernel in ((3, 3), (5, 5)) and shape.dilation == (1, 1)

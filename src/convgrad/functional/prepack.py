@@ -239,5 +239,5 @@ def explain_conv2d(
     y = np.empty(shape.output_shape, dtype)
     source, target = (y, x) if direction == "grad_input" else (x, y)
     account.update(_native.explain(shape, DIRECTIONS.index(direction), source, weight, target))
-    account["reason"] = _native.reason(shape, dtype == np.float32)
+    account["reason"] = _native.reason(shape, dtype == np.float32, DIRECTIONS.index(direction))
     return account
