@@ -149,9 +149,10 @@ KERNEL_PLAN(conv_correlate) {
     /* how many output channels */
     ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
     ptrdiff_t tile_bytes = terms * width * (ptrdiff_t)sizeof(REAL);
-    a->k_group = MIN(round_up(a->K, width), width * MAX(1, MIN(4096, WEIGHT_BYTES / tile_bytes)));
+    ptrdiff_t all_k = round_up(a->K, a->vectors_over_pixels ? width : LANES);
+    a->k_group = MIN(all_k, width * MAX(1, MIN(4096, WEIGHT_BYTES / tile_bytes)));
     if (!a->vectors_over_pixels && a->all_packed)
-        a->k_group = MIN(round_up(a->K, width), width * (a->n_chunks > 1 ? 8 : 4096));
+        a->k_group = MIN(all_k, width * (a->n_chunks > 1 ? 8 : 4096));
     else if (!a->vectors_over_pixels)
         a->k_group = MIN(a->k_group, 4 * width);
     a->n_k_groups = ceil_div(a->K, a->k_group);

@@ -1,8 +1,8 @@
 """Winograd convolution as sequences of kernels: transform, multiply, transform back. See csrc/conv_winograd.inc.h.
 
 Buffers that threads share come from the pool: transformed weights up to U_BYTES where they are kept whole, transformed
-inputs and gradients up to V_BYTES each, products up to DU_BYTES; larger problems are cut into ranges of tile rows and
-of output channels.
+inputs up to V_BYTES, and for the gradient by the weight everything up to SHARED_BYTES, of that products up to DU_BYTES;
+larger problems are cut into ranges of tile rows and of output channels.
 """
 
 from .kernels cimport (
@@ -17,7 +17,8 @@ cdef enum:
     U_BYTES = 2621440  # 2.5 MB: 128 x 128 channels in float32
     V_BYTES = 10485760  # 10 MB
     DU_BYTES = 9437184  # 9 MB
-    MULTIPLY_TILES = 192  # of one range: more would push the products out of L2
+    SHARED_BYTES = 20447232  # 19.5 MB
+    MULTIPLY_TILES = 152  # of one range: more would push the products out of L2
     GRADIENT_TILES = 192
     PAD = 1024  # elements by which a buffer may exceed the plain product of its sizes, for each point
 
@@ -53,10 +54,12 @@ cdef ptrdiff_t tile_cols(const cg_winograd_args *args) noexcept:
     return (args.OW + args.m - 1) // args.m
 
 
-cdef ptrdiff_t rows_at_once(const cg_winograd_args *args, int dtype, ptrdiff_t channels, ptrdiff_t tiles) noexcept:
-    """Tile rows whose transformed data takes at most V_BYTES and `tiles` tiles, at least one."""
+cdef ptrdiff_t rows_at_once(
+    const cg_winograd_args *args, int dtype, ptrdiff_t channels, ptrdiff_t tiles, ptrdiff_t n_bytes
+) noexcept:
+    """Tile rows whose transformed data takes at most n_bytes and `tiles` tiles, at least one."""
     cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2)
-    tiles = min(tiles, V_BYTES // (points * channels * size))
+    tiles = min(tiles, n_bytes // (points * channels * size))
     return min(tile_rows(args), max(1, tiles // tile_cols(args)))
 
 
@@ -81,7 +84,7 @@ cdef int correlate(cg_winograd_args *args, int dtype) except -1:
             if not given:
                 give(args.u)
         return 0
-    most = rows_at_once(args, dtype, channels, MULTIPLY_TILES)
+    most = rows_at_once(args, dtype, channels, MULTIPLY_TILES, V_BYTES)
     args.v = buffer(shared_bytes(args, dtype, channels, most))
     try:
         for row in range(0, rows, most):
@@ -104,11 +107,17 @@ cdef size_t products_bytes(const cg_winograd_args *args, int dtype, ptrdiff_t ch
     return (args.m + 2) * (args.m + 2) * ((k_step + 16) * channels + PAD) * (8 if dtype else 4)
 
 
+cdef ptrdiff_t gradient_rows(const cg_winograd_args *args, int dtype, ptrdiff_t C, ptrdiff_t k_step) noexcept:
+    """Tile rows at a time: transformed inputs and gradients take what the products leave."""
+    cdef ptrdiff_t left = SHARED_BYTES - <ptrdiff_t>products_bytes(args, dtype, C, k_step)
+    return rows_at_once(args, dtype, C + k_step, GRADIENT_TILES, left)
+
+
 cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
     """Gradient by the weight: ranges of k, in each all ranges of tile rows in order."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), k, row
     cdef ptrdiff_t k_step = channels_at_once(args, dtype)
-    cdef ptrdiff_t most = rows_at_once(args, dtype, max(C, k_step), GRADIENT_TILES)
+    cdef ptrdiff_t most = gradient_rows(args, dtype, C, k_step)
     args.v = args.g = args.du = NULL
     try:
         args.v = buffer(shared_bytes(args, dtype, C, most))
@@ -149,7 +158,7 @@ cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
     cdef size_t u_bytes = whole_weights_bytes(args, dtype)
     if weight_gradient:
         k_step = channels_at_once(args, dtype)
-        rows = rows_at_once(args, dtype, max(C, k_step), GRADIENT_TILES)
+        rows = gradient_rows(args, dtype, C, k_step)
         args.row1, args.k1 = rows, min(args.K, k_step)
         scratch = scratch_of(
             args, dtype,
@@ -167,7 +176,7 @@ cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
             f"transformed weights kept whole, blocks of {args.block_rows} x {args.block_cols} tiles",
             u_bytes, args.task.scratch_bytes, threads_for(&args.task),
         ]
-    rows = rows_at_once(args, dtype, C, MULTIPLY_TILES)
+    rows = rows_at_once(args, dtype, C, MULTIPLY_TILES, V_BYTES)
     args.row1 = rows
     scratch = scratch_of(args, dtype, (CG_KERNEL_winograd_input, CG_KERNEL_winograd_multiply))
     return [
