@@ -1,15 +1,20 @@
-"""Paired timing: two implementations of one call, interleaved, so that outside load strikes both alike.
+"""Paired timing: implementations of one call, interleaved, so that outside load strikes all alike.
 
 Used by the scripts that print ratio tables. Call `clean_environment` before NumPy is imported.
 """
 
+import contextlib
 import math
 import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
+
+DISTURBED = 0.05  # of all CPU time of the machine
 
 
 def clean_environment():
@@ -72,3 +77,75 @@ def cpu_name():
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def machine_lock():
+    """Hold a lock that only one timing run of this machine can hold."""
+    import fcntl  # POSIX only, as are the scripts that take the lock
+
+    path = Path(tempfile.gettempdir()) / "convgrad-timing.lock"
+    with open(path, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another timing run holds the lock; waiting for it", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class OutsideLoad:
+    """Share of the machine's CPU time that other processes took since the last look."""
+
+    def __init__(self):
+        self._last = self._now()
+
+    @staticmethod
+    def _now():
+        with open("/proc/stat", encoding="ascii") as file:
+            user, nice, system, idle, iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        own = time.process_time()
+        return busy - own, time.monotonic()
+
+    def look(self):
+        """Return the share, from 0 to 1; /proc counts in hundredths of a second, so short spans are rough."""
+        outside, moment = self._now()
+        before, then = self._last
+        self._last = outside, moment
+        return max(0.0, outside - before) / ((moment - then) * os.cpu_count())
+
+
+def interleaved(calls, rounds, min_seconds):
+    """Time the callables in turns.
+
+    Returns {"seconds": median of each, "ratios": median of (time of i / time of 0), "spread": (lowest, highest) for
+    each, "disturbed": rounds set aside}.
+    """
+    repeats = []
+    for call in calls:
+        call()
+        start = time.perf_counter()
+        call()
+        repeats.append(max(1, min(1000, int(min_seconds / max(time.perf_counter() - start, 1e-9)))))
+    load = OutsideLoad()
+    good, bad = [], []
+    while len(good) < rounds and len(good) + len(bad) < 3 * rounds:
+        order = range(len(calls)) if (len(good) + len(bad)) % 2 == 0 else reversed(range(len(calls)))
+        times = [0.0] * len(calls)
+        load.look()
+        for i in order:
+            start = time.perf_counter()
+            for _ in range(repeats[i]):
+                calls[i]()
+            times[i] = (time.perf_counter() - start) / repeats[i]
+        (bad if load.look() > DISTURBED else good).append(times)
+    kept = good if len(good) >= 3 else good + bad
+    seconds = [statistics.median(column) for column in zip(*kept, strict=True)]
+    ratios = [[times[i] / times[0] for times in kept] for i in range(1, len(calls))]
+    return {
+        "seconds": seconds,
+        "ratios": [statistics.median(values) for values in ratios],
+        "spread": [(min(values), max(values)) for values in ratios],
+        "disturbed": len(bad),
+    }
