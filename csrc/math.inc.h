@@ -3,7 +3,7 @@
  * exp: x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n (1 + s), s = e^r - 1 = r + r^2 q(r). The factor 2^n is applied
  * last, by v_scale, which rounds once also where the result is denormal; callers that multiply e^x do so before.
  *
- * log1p: with s = f / (2 + f) and z = s^2, log(1 + f) = f - (f^2/2 - s (f^2/2 + z R(z))), as in FreeBSD's s_log1p.c.
+ * log1p: log(1 + f) = f + f^2 P(f) for -1/4 <= f <= 1/2, without a division; larger arguments are halved first.
  *
  * tail: P(X > t) = e^(-t^2/2) Q(t), Q a polynomial in t / (t + k), up to an affine map the variable of Shepherd and
  * Laframboise (1981), Mathematics of Computation 36, 249-253. t^2 is taken in two parts, so that its rounding does not
@@ -30,8 +30,13 @@
 /* 0.05 ULP */
 static const REAL exp_q[] = {0.0013814319721997829863f, 0.0083688510664776908581f, 0.041668401093712789908f,
                              0.16666519524142635211f, 0.49999993373095445941f};
+/* The same for (1 - e^-2r) / 2 = r - r^2 tanh_q(r): exp_q(-2r) scaled by powers of 2. */
+static const REAL tanh_q[] = {0.0442058231103930555616f, -0.1339016170636430537296f, 0.333347208749702319264f,
+                              -0.66666078096570540844f, 0.99999986746190891882f};
 /* 0.05 ULP */
-static const REAL log_r[] = {0.30384006391236709844f, 0.39956730029472608601f, 0.66666958275408398369f};
+static const REAL log_p[] = {-0.041255247950285712916f, 0.10059358999109788617f,  -0.13109179579661712228f,
+                             0.14541726093853061143f,   -0.16662796603525341858f, 0.19987686121707695027f,
+                             -0.24999205070000942291f,  0.33333500808918089087f,  -0.50000013722532564361f};
 /* 0.08 ULP */
 static const REAL tail_q[] = {0.012178668756749212888f, -0.024126755721113301446f, -0.04437613905899038086f,
                               0.082175954695491844523f, 0.032179784943009040952f,  -0.27177865024403668908f,
@@ -56,10 +61,19 @@ static const REAL exp_q[] = {2.4999860704221524956e-8, 2.7630523674831347403e-7,
                              2.480149238769161483e-5,  1.9841269502750237348e-4, 1.3888888944249796174e-3,
                              8.3333333334969193128e-3, 4.1666666666528101265e-2, 0.16666666666666407676,
                              0.50000000000000108265};
-/* 0.12 ULP */
-static const REAL log_r[] = {0.15395943787333591177, 0.15246601826062538469, 0.1818653626584417467,
-                             0.22222134078601248201, 0.28571429449731606583, 0.39999999995856604128,
-                             0.66666666666673273142};
+/* The same for (1 - e^-2r) / 2 = r - r^2 tanh_q(r): exp_q(-2r) scaled by powers of 2. */
+static const REAL tanh_q[] = {-0.000025599857361122841554944, 0.00014146828121513649870336,
+                              -0.0007054742633795419948288,   0.00317459102562452669824,
+                              -0.01269841248176015190272,     0.0444444446215993477568,
+                              -0.1333333333359507090048,      0.333333333332224810120,
+                              -0.66666666666665630704,        1.00000000000000216530};
+/* 0.04 ULP */
+static const REAL log_p[] = {
+    0.0073564200036894099066, -0.027622871982017541735, 0.049233565454588836266, -0.059431902759602495277,
+    0.061146233089219191602,  -0.062663181703235804247, 0.066425144753616194356, -0.071362994584328952399,
+    0.076931029094431221288,  -0.083338491483160930461, 0.090909256277701517746, -0.09999981017484759977,
+    0.11111109217319696447,   -0.12500000346763557389,  0.14285714337505535198,  -0.166666666640632224,
+    0.19999999999412140084,   -0.24999999999999241058,  0.33333333333335611362,  -0.50000000000000060499};
 /* 0.18 ULP */
 static const REAL tail_q[] = {
     -0.00097029156717690515944, -0.0011927653275678971427, 0.0019139186467646469639, 0.0029817717788138581543,
@@ -83,10 +97,9 @@ INLINE vec v_clamp(vec x, REAL low, REAL high) {
     return v_min(v_set1(high), v_max(v_set1(low), x));
 }
 
-/* The magnitude of a with the sign of b. */
-INLINE vec v_copysign(vec a, vec b) {
-    ivec sign = v_bits(v_set1((REAL)-0.0));
-    return v_from_bits((v_bits(a) & ~sign) | (v_bits(b) & sign));
+/* a >= 0 with the sign of b. */
+INLINE vec v_add_sign(vec a, vec b) {
+    return v_from_bits(v_bits(a) | (v_bits(b) & v_bits(v_set1((REAL)-0.0))));
 }
 
 /* 2^n, n an integer in the range of the exponent. */
@@ -94,62 +107,117 @@ INLINE vec v_power_of_two(vec n) {
     return v_from_bits(v_shift_left(v_bits(n + v_set1(ROUND_MAGIC + EXPONENT_BIAS)), FRACTION_BITS));
 }
 
-/* a 2^n for an integral n. */
-INLINE vec v_scale(vec a, vec n) {
+/* 2^n for any integral n as what v_scale multiplies by: rounded once, also where the product is denormal. */
 #ifdef V_SCALE
+typedef vec v_power;
+INLINE v_power v_power_of(vec n) {
+    return n;
+}
+INLINE vec v_scale(vec a, v_power n) {
     return V_SCALE(a, n);
+}
+INLINE vec v_scale_where(v_mask mask, vec a, v_power n, vec otherwise) {
+    return V_SCALE_WHERE(mask, a, n, otherwise);
+}
 #else
+typedef struct {
+    vec first, second;
+} v_power;
+INLINE v_power v_power_of(vec n) {
     /* In two factors, as 2^n itself may be out of range; the first product is exact, so a denormal result rounds once.
      */
     vec magic = v_set1(ROUND_MAGIC), half = (n * v_set1((REAL)0.5) + magic) - magic;
-    return a * v_power_of_two(half) * v_power_of_two(n - half);
+    return (v_power){v_power_of_two(half), v_power_of_two(n - half)};
+}
+INLINE vec v_scale(vec a, v_power p) {
+    return a * p.first * p.second;
+}
+INLINE vec v_scale_where(v_mask mask, vec a, v_power p, vec otherwise) {
+    return v_blend(mask, v_scale(a, p), otherwise);
+}
+#endif
+
+/* 1 / a to at least half of its digits, for a in [1, 2]. */
+INLINE vec v_reciprocal_guess(vec a) {
+#ifdef V_RECIPROCAL_14
+    vec r = V_RECIPROCAL_14(a); /* to 2^-14; a division takes as long as thirty additions */
+    return REAL_BYTES == 4 ? r : r * (v_set1(2) - a * r);
+#else
+    return v_set1(1) / a;
 #endif
 }
 
-/* s and n with e^(x + low) = 2^n (1 + s), -0.3 < s < 0.42, for x + low in [EXP_LOW, EXP_HIGH] and a small low.
- * *lost, to be added to s, is what its rounding took away. */
-INLINE vec v_expm1_reduced(vec x, vec low, vec *n, vec *lost) {
-    vec magic = v_set1(ROUND_MAGIC);
-    *n = ((x + low) * v_set1(LOG2_E) + magic) - magic;
-    vec r = (x - *n * v_set1(LN2_HIGH)) + (low - *n * v_set1(LN2_LOW));
+/* e^r - 1 for |r| <= ln 2 / 2; *lost, to be added to it, is what rounding took away. */
+INLINE vec v_expm1_small(vec r, vec *lost) {
     vec t = r * r * v_polynomial(r, exp_q, COUNT(exp_q)), s = r + t;
     *lost = t - (s - r);
     return s;
 }
 
+/* s with e^x = 2^n (1 + s), -0.3 < s < 0.42, for x in [EXP_LOW, EXP_HIGH]. */
+INLINE vec v_expm1_reduced(vec x, vec *n) {
+    vec magic = v_set1(ROUND_MAGIC);
+    *n = (x * v_set1(LOG2_E) + magic) - magic;
+    vec r = (x - *n * v_set1(LN2_HIGH)) - *n * v_set1(LN2_LOW);
+    return r * r * v_polynomial(r, exp_q, COUNT(exp_q)) + r;
+}
+
 INLINE vec v_exp(vec x) {
-    vec n, lost, s = v_expm1_reduced(v_clamp(x, EXP_LOW, EXP_HIGH), v_zero(), &n, &lost);
-    return v_scale(v_set1(1) + s, n);
+    vec n, s = v_expm1_reduced(v_clamp(x, EXP_LOW, EXP_HIGH), &n);
+    return v_scale(v_set1(1) + s, v_power_of(n));
 }
 
 /* e^x - 1 for x <= 0; *lost, to be added to it, is what rounding took away. */
 INLINE vec v_expm1_negative(vec x, vec *lost) {
-    vec n, s_lost, s = v_expm1_reduced(v_max(v_set1(EXPM1_LOW), x), v_zero(), &n, &s_lost);
-    vec scale = v_power_of_two(n), whole = scale - v_set1(1), part = scale * s; /* both exact, |whole| > |part| or 0 */
-    vec sum = whole + part;
+    vec magic = v_set1(ROUND_MAGIC + EXPONENT_BIAS), biased, n;
+    x = v_max(v_set1(EXPM1_LOW), x);
+    biased = x * v_set1(LOG2_E) + magic; /* its low bits are the exponent of 2^n */
+    n = biased - magic;
+    vec s_lost, s = v_expm1_small((x - n * v_set1(LN2_HIGH)) - n * v_set1(LN2_LOW), &s_lost);
+    vec scale = v_from_bits(v_shift_left(v_bits(biased), FRACTION_BITS)), whole = scale - v_set1(1);
+    vec part = scale * s, sum = whole + part; /* both exact, |whole| > |part| or whole = 0 */
     *lost = (part - (sum - whole)) + scale * s_lost;
     return sum;
 }
 
-/* log(1 + f) for -0.3 <= f <= 0.5 */
-INLINE vec v_log1p_reduced(vec f) {
-    vec s = f / (v_set1(2) + f), z = s * s, half_square = v_set1((REAL)0.5) * f * f;
-    return f - (half_square - s * (half_square + z * v_polynomial(z, log_r, COUNT(log_r))));
+/* (1 - e^-2t) / 2 for t >= 0; *lost, to be added to it, is what rounding took away. */
+INLINE vec v_half_expm1(vec t, vec *lost) {
+    vec magic = v_set1(ROUND_MAGIC + EXPONENT_BIAS), half = v_set1((REAL)0.5), biased, n, r, s, scale, whole, sum;
+    t = v_min(v_set1(EXPM1_LOW / -2), t);
+    biased = t * v_set1(-2 * (REAL)LOG2_E) + magic;
+    n = biased - magic;
+    r = (t + n * v_set1(LN2_HIGH / 2)) + n * v_set1(LN2_LOW / 2); /* e^-2t = 2^n e^-2r */
+    s = r - r * r * v_polynomial(r, tanh_q, COUNT(tanh_q));
+    scale = v_from_bits(v_shift_left(v_bits(biased), FRACTION_BITS));
+    whole = half - half * scale;
+    sum = scale * s + whole;
+    *lost = scale * s - (sum - whole);
+    return sum;
 }
 
+/* log(1 + e) for 0 <= e <= 1; *lost, to be added to it, is what rounding took away. */
+INLINE vec v_log1p_sum(vec e, vec *lost) {
+    v_mask halve = v_gt(e, v_set1((REAL)0.5)); /* 1 + e = 2 (1 + (e - 1) / 2), exactly */
+    vec zero = v_zero(), f = v_blend(halve, e * v_set1((REAL)0.5) - v_set1((REAL)0.5), e);
+    vec rest = f * v_polynomial(f, log_p, COUNT(log_p)) * f;
+    vec whole = v_blend(halve, v_set1(LN2_HIGH), zero);
+    vec part = f + (rest + v_blend(halve, v_set1(LN2_LOW), zero)), sum = whole + part;
+    *lost = part - (sum - whole);
+    return sum;
+}
 /* log(1 + e) for 0 <= e <= 1 */
 INLINE vec v_log1p_unit(vec e) {
-    v_mask halve = v_gt(e, v_set1((REAL)0.5)); /* 1 + e = 2 (1 + (e - 1) / 2), exactly */
-    vec low = v_log1p_reduced(v_blend(halve, (e - v_set1(1)) * v_set1((REAL)0.5), e));
-    return v_blend(halve, v_set1(LN2_HIGH) + (v_set1(LN2_LOW) + low), low);
+    vec lost;
+    return v_log1p_sum(e, &lost);
 }
 
 /* q, its *lost part and n with P(X > t) = 2^n (q + *lost) for a standard normal X and 0 <= t <= TAIL_HIGH, and s with
  * e^(-t^2/2) = 2^n (1 + s). */
 INLINE vec v_normal_tail(vec t, vec *s, vec *n, vec *lost) {
     vec high = v_from_bits(v_bits(t) & v_iset1((INT)SPLIT_MASK)), half = v_set1((REAL)0.5); /* high^2 is exact */
-    vec s_lost;
-    *s = v_expm1_reduced(-half * high * high, -half * (t + high) * (t - high), n, &s_lost);
+    vec magic = v_set1(ROUND_MAGIC), x = -half * high * high, low = -half * (t + high) * (t - high), s_lost;
+    *n = ((x + low) * v_set1(LOG2_E) + magic) - magic;
+    *s = v_expm1_small((x - *n * v_set1(LN2_HIGH)) + (low - *n * v_set1(LN2_LOW)), &s_lost);
     vec sum = t + v_set1(TAIL_K), w = t / sum, u = w - half;
     /* What rounding took from the sum and from u counts, as Q is steep near 0. With Q = c + u p, dQ/du is about 2 p (1
      * - w). */

@@ -6,9 +6,9 @@
 #define REAL_BYTES 8
 #include "../simd/system.h"
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,prfchw"))), apply_to = function)
 #else
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,prfchw")
 #endif
 #include "../simd/avx2.h"
 #include "../bodies.inc.h"

@@ -29,12 +29,16 @@
 #define UNUSED __attribute__((unused))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2) /* into L2: what L1 holds is in use */
+#define PREFETCH_READ(p) __builtin_prefetch(p, 0, 3)
+#define PREFETCH_WRITE(p) __builtin_prefetch(p, 1, 3)
 #else
 #define INLINE static __forceinline
 #define UNROLL
 #define UNUSED
 #define LIKELY(x) (x)
 #define PREFETCH(p) ((void)(p))
+#define PREFETCH_READ(p) ((void)(p))
+#define PREFETCH_WRITE(p) ((void)(p))
 #endif
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))

@@ -339,21 +339,49 @@ static void check_integers(int at) {
         same_int("v_load_i32", i, (long long)wide[i], words[i]);
 }
 
-/* ---------------------------------------------------------------- V_SCALE, where the instruction set has it */
+/* ---------------------------------------------------------------- macros, where the instruction set has them */
 
-#ifdef V_SCALE
 static void check_scale(void) {
+#ifdef V_SCALE
     for (int s = 0; s < n_special; s++)
         for (int n = -2200; n <= 2200; n += n > -160 && n < 140 ? 1 : 17) {
-            lanes_t got = lanes_of(V_SCALE(v_set1(special[s]), v_set1((REAL)n)));
-            for (int i = 0; i < LANES; i++)
+            vec a = v_set1(special[s]), power = v_set1((REAL)n), other = v_set1(7);
+            lanes_t got = lanes_of(V_SCALE(a, power));
+            lanes_t yes = lanes_of(V_SCALE_WHERE(v_eq(other, other), a, power, other));
+            lanes_t no = lanes_of(V_SCALE_WHERE(v_lt(other, other), a, power, other));
+            for (int i = 0; i < LANES; i++) {
                 equal("V_SCALE", i, special[s], (REAL)n, got.lane[i], LDEXP(special[s], n));
+                equal("V_SCALE_WHERE", i, special[s], (REAL)n, yes.lane[i], got.lane[i]);
+                equal("V_SCALE_WHERE", i, special[s], (REAL)n, no.lane[i], 7);
+            }
         }
-}
-#else
-static void check_scale(void) {
-}
 #endif
+}
+
+static void check_guesses(void) {
+#ifdef V_RECIPROCAL_14
+    for (int k = 0; k <= 4096; k++) {
+        REAL a = 1 + (REAL)k / 4096;
+        lanes_t got = lanes_of(V_RECIPROCAL_14(v_set1(a)));
+        for (int i = 0; i < LANES; i++)
+            if (!(fabs((double)got.lane[i] * a - 1) < 1.0 / 16384))
+                differ("V_RECIPROCAL_14", i, a, 0, got.lane[i], 1 / a);
+    }
+#endif
+#ifdef V_LOOKUP_32
+    REAL table[32];
+    for (int k = 0; k < 32; k++)
+        table[k] = (REAL)(k * k + 1);
+    for (int k = -40; k < 80; k++) {
+        INT index[LANES];
+        for (int i = 0; i < LANES; i++)
+            index[i] = k + 3 * i;
+        lanes_t got = lanes_of(V_LOOKUP_32(table, v_iload(index)));
+        for (int i = 0; i < LANES; i++)
+            equal("V_LOOKUP_32", i, k, 0, got.lane[i], table[index[i] & 31]);
+    }
+#endif
+}
 
 int main(void) {
     make_special();
@@ -369,6 +397,7 @@ int main(void) {
         check_integers(at);
     }
     check_scale();
+    check_guesses();
     printf("%s, %d lanes of %d bytes: %d differences\n", CG_ISA_NAME, LANES, REAL_BYTES, differences);
     return differences != 0;
 }
