@@ -56,8 +56,10 @@ typedef struct {
     cg_windows windows;
     cg_pool_cut cut;
     /* filled by the plan */
-    int way;                          /* how grad_output is spread */
-    ptrdiff_t inside_from, inside_to; /* windows of a row that touch neither end of it */
+    int way;                                    /* how grad_output is spread */
+    ptrdiff_t inside_from, inside_to;           /* windows of a row that touch neither end of it */
+    ptrdiff_t rows_inside_from, rows_inside_to; /* the same for rows of windows */
+    int all_inside;
 } cg_max_pool_backward_args;
 
 /* Averages, and subsampling where weight is not NULL: y = weight[c] * mean + bias[c]. */

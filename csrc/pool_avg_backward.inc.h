@@ -162,6 +162,7 @@ static void spread_direct(const cg_windows *w, const spread_columns *c, const RE
                 n = LANES;
             }
             vec sum = v_zero();
+            PREFETCH_WRITE(row + v * w->Z + z + STREAM_AHEAD);
             for (ptrdiff_t j = c->first[v]; j < c->last[v]; j++)
                 if (w->dilation_w == 1 || (v + w->left - j * w->stride_w) % w->dilation_w == 0)
                     sum += v_load(line + j * w->Z + z);
@@ -172,6 +173,49 @@ static void spread_direct(const cg_windows *w, const spread_columns *c, const RE
         }
 }
 
+/* Windows next to each other without padding, Z = 1, all of one count. */
+static int windows_share(const cg_avg_pool_args *a) {
+    const cg_windows *w = &a->windows;
+    return w->Z == 1 && a->count && w->S == w->stride_w && w->R <= w->stride_h && w->S <= LANES && w->dilation_h == 1 &&
+           w->dilation_w == 1 && !w->top && !w->left;
+}
+
+/* Rows h0 .. h1 - 1 of u for plane p of such windows: S copies of each number. A vector of them overwrites what the one
+ * before had too much, up to `end`. */
+static void share_rows(const cg_avg_pool_args *a, ptrdiff_t p, ptrdiff_t h0, ptrdiff_t h1, const REAL *end) {
+    const cg_windows *w = &a->windows;
+    const REAL *g_end = (const REAL *)a->y + w->planes * w->OH * w->OW;
+    ptrdiff_t i = h0 / w->stride_h, r = h0 % w->stride_h, cells = MIN(w->OW * w->S, w->W);
+    pool_scale scale = scale_of(a->count);
+    REAL *row = (REAL *)a->grad_x + (p * w->H + h0) * w->W;
+    for (ptrdiff_t h = h0; h < h1; h++, row += w->W) {
+        const REAL *g = (const REAL *)a->y + (p * w->OH + i) * w->OW;
+        const int covered = i < w->OH && r < w->R;
+        if (covered && w->S == 2)
+            for (ptrdiff_t t = 0; t < w->OW; t += LANES) {
+                vec v = scaled(pool_load(g + t, g_end, w->OW - t), scale);
+                PREFETCH_WRITE(row + 2 * t + STREAM_AHEAD);
+                PREFETCH_WRITE(row + 2 * t + LANES + STREAM_AHEAD);
+                pool_store(row + 2 * t, end, v_zip_low(v, v), cells - 2 * t);
+                if (cells - 2 * t > LANES)
+                    pool_store(row + 2 * t + LANES, end, v_zip_high(v, v), cells - 2 * t - LANES);
+            }
+        else if (covered)
+            for (ptrdiff_t t = 0, v = 0; t < w->OW; t += LANES) {
+                REAL lane[LANES];
+                v_store(lane, scaled(pool_load(g + t, g_end, w->OW - t), scale));
+                for (ptrdiff_t j = 0; j < MIN(LANES, w->OW - t); j++, v += w->S)
+                    pool_store(row + v, end, v_set1(lane[j]), MIN(w->S, w->W - v));
+            }
+        if (!covered || cells < w->W)
+            pool_fill(row + (covered ? cells : 0), w->W - (covered ? cells : 0), 0);
+        if (++r == w->stride_h) {
+            r = 0;
+            i++;
+        }
+    }
+}
+
 /* Rows h0 .. h1 - 1 of u for plane p. The lines lie behind the cells. */
 static void spread_rows(const cg_avg_pool_args *a, const spread_columns *c, ptrdiff_t p, ptrdiff_t h0, ptrdiff_t h1) {
     const cg_windows *w = &a->windows;
@@ -180,6 +224,10 @@ static void spread_rows(const cg_avg_pool_args *a, const spread_columns *c, ptrd
     REAL *line = (REAL *)c->cells + round_up(n, 16), *sums = line + c->before;
     REAL *end = (REAL *)a->grad_x + (p * w->H + h1) * row_size;
     pool_scale scale = scale_of(a->count);
+    if (windows_share(a)) {
+        share_rows(a, p, h0, h1, end);
+        return;
+    }
     if (!a->cut.direct)
         pool_fill(line, c->pitch, 0);
     for (ptrdiff_t h = h0; h < h1; h++) {
@@ -191,8 +239,11 @@ static void spread_rows(const cg_avg_pool_args *a, const spread_columns *c, ptrd
             i0 += i0 * w->stride_h + span < h + w->top;
             i1 += i1 < w->OH && i1 * w->stride_h <= h + w->top;
         }
-        if (h > h0 && i0 == before0 && i1 == before1 && w->dilation_h == 1) {
-            pool_copy(row, end, row - row_size, row, row_size); /* seen by the same windows as the row above */
+        if (h > h0 && i0 == before0 && i1 == before1 && w->dilation_h == 1) { /* seen by the windows of the row above */
+            if (a->cut.direct)                                                /* the line is smaller */
+                spread_direct(w, c, sums, scale, row);
+            else
+                pool_copy(row, end, row - row_size, row, row_size);
             continue;
         }
         before0 = i0;

@@ -1,5 +1,5 @@
 /* Pools over whole planes: the mean or the largest of all pixels of each channel. One block is one plane of `pixels` x
- * Z numbers.
+ * Z numbers, or a group of LANES small planes of one channel, whose vectors are reduced side by side.
  *
  * A plane is read in periods of a multiple of Z numbers that is at least four vectors where Z is small, so that the
  * same lane always meets the same channel. Means: runs of GLOBAL_RUN periods are summed in vectors, the runs in double.
@@ -18,6 +18,19 @@ INLINE void max_down(vec *best, ivec *which, vec x, ivec index, int indexed) {
         return;
     }
     v_mask wins = v_and(v_not(v_le(x, *best)), v_eq(*best, *best));
+    *best = v_blend(wins, x, *best);
+    *which = v_iblend(wins, index, *which);
+}
+
+/* A step across columns, where indices do not ascend: of equals, and of NaNs, the smaller index wins. */
+INLINE void max_across(vec *best, ivec *which, vec x, ivec index, int indexed) {
+    if (!indexed) {
+        max_down(best, which, x, index, 0);
+        return;
+    }
+    v_mask number = v_eq(*best, *best), nan = v_isnan(x);
+    v_mask tie = v_and(v_ilt(index, *which), v_or(v_eq(x, *best), nan));
+    v_mask wins = v_or(tie, v_and(v_not(v_le(x, *best)), number));
     *best = v_blend(wins, x, *best);
     *which = v_iblend(wins, index, *which);
 }
@@ -160,23 +173,87 @@ static void largest_of_plane(const REAL *x, ptrdiff_t pixels, ptrdiff_t Z, void 
     }
 }
 
-static void plan_global(cg_global_pool_args *a, double work) {
-    a->task.n_blocks = a->planes;
+/* Planes of a block. */
+INLINE ptrdiff_t global_group(ptrdiff_t Z, ptrdiff_t pixels) {
+    return Z == 1 && LANES > 1 && pixels >= LANES && pixels <= 64 * LANES ? LANES : 1;
+}
+
+/* Means of n <= LANES planes of one channel. */
+static void means_of_group(const REAL *x, ptrdiff_t pixels, ptrdiff_t n, REAL *y) {
+    vec sum[LANES];
+    for (ptrdiff_t k = 0; k < LANES; k++) {
+        vec s = v_zero(), t = v_zero();
+        ptrdiff_t m = 0;
+        if (k < n) {
+            for (; m + 2 * LANES <= pixels; m += 2 * LANES) {
+                s += v_load(x + m);
+                t += v_load(x + m + LANES);
+            }
+            if (m + LANES <= pixels) {
+                s += v_load(x + m);
+                m += LANES;
+            }
+            if (m < pixels)
+                t += v_load_n(x + m, pixels - m);
+            x += pixels;
+        }
+        sum[k] = s + t;
+    }
+    v_store_n(y, v_sums(sum) / v_set1((REAL)pixels), n);
+}
+
+/* The largest number of each of n <= LANES planes of one channel, and its place. */
+static void largest_of_group(const REAL *x, ptrdiff_t pixels, ptrdiff_t n, REAL *y, int64_t *indices) {
+    vec largest[LANES], place[LANES];
+    INT lane[LANES];
+    for (int k = 0; k < LANES; k++)
+        lane[k] = k;
+    for (ptrdiff_t k = 0; k < LANES; k++) {
+        const REAL *plane = x + MIN(k, n - 1) * pixels;
+        vec best = v_load(plane);
+        ivec from = v_iset1(0);
+        for (ptrdiff_t m = LANES; m < pixels; m += LANES) {
+            m = MIN(m, pixels - LANES); /* the last vector overlaps the one before: of equals, the first stays */
+            max_down(&best, &from, v_load(plane + m), v_iset1((INT)m), 1);
+        }
+        largest[k] = best;
+        place[k] = v_from_bits(from + v_iload(lane));
+    }
+    v_transpose(largest);
+    v_transpose(place);
+    ivec which = v_bits(place[0]);
+    for (int k = 1; k < LANES; k++)
+        max_across(&largest[0], &which, largest[k], v_bits(place[k]), 1);
+    v_store_n(y, largest[0], n);
+    v_istore(lane, which);
+    for (ptrdiff_t k = 0; indices && k < n; k++)
+        indices[k] = lane[k];
+}
+
+static void plan_global(cg_global_pool_args *a, double work, ptrdiff_t group) {
+    a->task.n_blocks = ceil_div(a->planes, group);
     a->task.work = work * a->planes * a->pixels * a->Z;
     a->task.scratch_bytes = global_scratch(a->Z);
 }
 
 KERNEL_PLAN(global_avg_pool2d) {
-    plan_global(args_, 1);
+    cg_global_pool_args *a = args_;
+    plan_global(a, 1, global_group(a->Z, a->pixels));
 }
 KERNEL_RUN(global_avg_pool2d) {
     const cg_global_pool_args *a = args_;
+    const ptrdiff_t group = global_group(a->Z, a->pixels);
+    if (group > 1) {
+        for (ptrdiff_t p = begin * group; p < MIN(end * group, a->planes); p += group)
+            means_of_group((const REAL *)a->x + p * a->pixels, a->pixels, MIN(group, a->planes - p), (REAL *)a->y + p);
+        return;
+    }
     for (ptrdiff_t p = begin; p < end; p++)
         mean_of_plane((const REAL *)a->x + p * a->pixels * a->Z, a->pixels, a->Z, scratch_, (REAL *)a->y + p * a->Z);
 }
 
 KERNEL_PLAN(global_avg_pool2d_backward) {
-    plan_global(args_, 1);
+    plan_global(args_, 1, 1);
 }
 KERNEL_RUN(global_avg_pool2d_backward) {
     const cg_global_pool_args *a = args_;
@@ -185,17 +262,25 @@ KERNEL_RUN(global_avg_pool2d_backward) {
 }
 
 KERNEL_PLAN(global_max_pool2d) {
-    plan_global(args_, 2);
+    cg_global_pool_args *a = args_;
+    plan_global(a, 2, global_group(a->Z, a->pixels));
 }
 KERNEL_RUN(global_max_pool2d) {
     const cg_global_pool_args *a = args_;
+    const ptrdiff_t group = global_group(a->Z, a->pixels);
+    if (group > 1) {
+        for (ptrdiff_t p = begin * group; p < MIN(end * group, a->planes); p += group)
+            largest_of_group((const REAL *)a->x + p * a->pixels, a->pixels, MIN(group, a->planes - p), (REAL *)a->y + p,
+                             a->indices ? a->indices + p : NULL);
+        return;
+    }
     for (ptrdiff_t p = begin; p < end; p++)
         largest_of_plane((const REAL *)a->x + p * a->pixels * a->Z, a->pixels, a->Z, scratch_, (REAL *)a->y + p * a->Z,
                          a->indices, INDEX_I64, p * a->Z);
 }
 
 KERNEL_PLAN(global_max_pool2d_backward) {
-    plan_global(args_, 1);
+    plan_global(args_, 1, 1);
 }
 
 KERNEL_RUN(global_max_pool2d_backward) {

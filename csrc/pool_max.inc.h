@@ -4,18 +4,6 @@
  * Comparing keeps a vector of values and one of indices. Down a column what wins must be larger, or a NaN where there
  * was none; across, where indices do not ascend, also as large with a smaller index.
  */
-/* A step across columns, where indices do not ascend: of equals, and of NaNs, the smaller index wins. */
-INLINE void max_across(vec *best, ivec *which, vec x, ivec index, int indexed) {
-    if (!indexed) {
-        max_down(best, which, x, index, 0);
-        return;
-    }
-    v_mask number = v_eq(*best, *best), nan = v_isnan(x);
-    v_mask tie = v_and(v_ilt(index, *which), v_or(v_eq(x, *best), nan));
-    v_mask wins = v_or(tie, v_and(v_not(v_le(x, *best)), number));
-    *best = v_blend(wins, x, *best);
-    *which = v_iblend(wins, index, *which);
-}
 
 /* Indices leave as uint8 or int32. */
 INLINE void store_index(void *indices, int wide, ptrdiff_t at, ivec which, ptrdiff_t n) {

@@ -88,6 +88,42 @@ INLINE void v_store_n(REAL *p, vec v, ptrdiff_t n) {
     I512(mask_storeu)(p, (v_mask)((1u << n) - 1), v);
 }
 
+INLINE ivec v_load_u8(const uint8_t *p) {
+#if REAL_BYTES == 4
+    return (ivec)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#else
+    return (ivec)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p));
+#endif
+}
+INLINE void v_store_u8(uint8_t *p, ivec i) {
+#if REAL_BYTES == 4
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)i));
+#else
+    _mm_storel_epi64((__m128i *)p, _mm512_cvtepi64_epi8((__m512i)i));
+#endif
+}
+INLINE ivec v_load_i32(const int32_t *p) {
+#if REAL_BYTES == 4
+    return v_iload(p);
+#else
+    return (ivec)_mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)p));
+#endif
+}
+INLINE void v_store_i32(int32_t *p, ivec i) {
+#if REAL_BYTES == 4
+    v_istore(p, i);
+#else
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi64_epi32((__m512i)i));
+#endif
+}
+
+/* Which of LANES bytes are equal to those of the int32_t `four`, four by four. */
+#if REAL_BYTES == 4
+#define V_EQUAL_U8(p, four) _mm_cmpeq_epi8_mask(_mm_loadu_si128((const __m128i *)(p)), _mm_set1_epi32(four))
+#else
+#define V_EQUAL_U8(p, four) ((v_mask)_mm_cmpeq_epi8_mask(_mm_loadl_epi64((const __m128i *)(p)), _mm_set1_epi32(four)))
+#endif
+
 /* Tiles that leave registers for the operands: 28 of 32 accumulate. See conv_direct.inc.h. */
 INLINE void v_stream(REAL *p, vec v) {
     _mm512_stream_ps((float *)p, (__m512)v);

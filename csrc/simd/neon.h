@@ -4,6 +4,7 @@
 #include "vector.h"
 
 #include "compare.h"
+#include "narrow.h"
 #include "partial.h"
 
 INLINE vec v_blend(v_mask mask, vec yes, vec no) {

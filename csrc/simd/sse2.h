@@ -32,6 +32,43 @@ INLINE void v_stream_end(void) {
     _mm_sfence();
 }
 
+INLINE ivec v_load_u8(const uint8_t *p) {
+#if REAL_BYTES == 4
+    int32_t four;
+    memcpy(&four, p, 4);
+    __m128i words = _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), _mm_setzero_si128());
+    return (ivec)_mm_unpacklo_epi16(words, _mm_setzero_si128());
+#else
+    return (ivec){p[0], p[1]};
+#endif
+}
+INLINE void v_store_u8(uint8_t *p, ivec i) {
+#if REAL_BYTES == 4
+    __m128i words = _mm_and_si128((__m128i)i, _mm_set1_epi32(255));
+    words = _mm_packs_epi32(words, words);
+    int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    memcpy(p, &four, 4);
+#else
+    p[0] = (uint8_t)i[0];
+    p[1] = (uint8_t)i[1];
+#endif
+}
+INLINE ivec v_load_i32(const int32_t *p) {
+#if REAL_BYTES == 4
+    return v_iload(p);
+#else
+    return (ivec){p[0], p[1]};
+#endif
+}
+INLINE void v_store_i32(int32_t *p, ivec i) {
+#if REAL_BYTES == 4
+    v_istore(p, i);
+#else
+    p[0] = (int32_t)i[0];
+    p[1] = (int32_t)i[1];
+#endif
+}
+
 #define TILE_CHANNELS_MAX 4
 #define TILE_PIXELS_1 8
 #define TILE_PIXELS_2 5

@@ -147,33 +147,11 @@ INLINE vec v_zip_high(vec a, vec b) {
     return V_PICK(a, b, V_HIGH);
 }
 
-/* Integers kept narrower in memory than in lanes. */
-typedef uint8_t v_bytes __attribute__((vector_size(LANES)));
-typedef int32_t v_words __attribute__((vector_size(LANES * 4)));
-
 INLINE ivec v_iload(const INT *p) {
     ivec v;
     memcpy(&v, p, sizeof v);
     return v;
 }
 INLINE void v_istore(INT *p, ivec v) {
-    memcpy(p, &v, sizeof v);
-}
-INLINE ivec v_load_u8(const uint8_t *p) {
-    v_bytes v;
-    memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(v, ivec);
-}
-INLINE ivec v_load_i32(const int32_t *p) {
-    v_words v;
-    memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(v, ivec);
-}
-INLINE void v_store_u8(uint8_t *p, ivec i) {
-    v_bytes v = __builtin_convertvector(i, v_bytes);
-    memcpy(p, &v, sizeof v);
-}
-INLINE void v_store_i32(int32_t *p, ivec i) {
-    v_words v = __builtin_convertvector(i, v_words);
     memcpy(p, &v, sizeof v);
 }

@@ -33,7 +33,7 @@ HEADERS = {
     "sse2": ("sse2.h", "vector.h", "compare.h", "partial.h"),
     "avx2": ("avx2.h", "vector.h", "compare.h"),
     "avx512": ("avx512.h", "vector.h"),
-    "neon": ("neon.h", "vector.h", "compare.h", "partial.h"),
+    "neon": ("neon.h", "vector.h", "compare.h", "partial.h", "narrow.h"),
 }
 
 # A sanitizer preloaded into this process must not find its way into compilers and emulators.
@@ -137,8 +137,8 @@ def test_every_instruction_set_has_the_same_operations_and_all_are_checked():
     vocabulary = operations(*HEADERS["scalar"])
     assert len(vocabulary) >= 40
     for isa, headers in HEADERS.items():
-        # A shuffle that compilers have as a builtin: a helper of vector.h, not of the bodies.
-        assert operations(*headers) - {"v_shuffle_by_table"} == vocabulary, isa
+        # Helpers of vector.h (a shuffle that compilers have as a builtin) and avx2.h, not of the bodies.
+        assert operations(*headers) - {"v_shuffle_by_table", "v_halves"} == vocabulary, isa
     checks = (HERE / "check_ops.inc.h").read_text()
     assert not [name for name in vocabulary if not re.search(rf"\b{name}\(", checks)]
     assert {path.name for path in (CSRC / "simd").glob("*.h")} == {
