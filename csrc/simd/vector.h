@@ -6,9 +6,9 @@
  *   vec      LANES numbers of type REAL; + - * / work lane by lane, a * b + c becomes one FMA where the ISA has it
  *   ivec     LANES integers as wide as REAL; + - & | ^ << >> work lane by lane
  *   v_mask   what comparisons return and v_blend takes
- *   v_stream(p, a)             store at an address aligned to the vector, past the cache where the ISA can; to be
- * followed by v_stream_end() before another thread may look v_max(a, b), v_min(a, b)   b where a or b is NaN (so
- * v_max(zero, x) lets the NaN of x through)
+ *   v_max(a, b), v_min(a, b)   b where a or b is NaN (so v_max(zero, x) lets the NaN of x through)
+ *   v_stream(p, a)   stores at an address aligned to the vector, past the cache where the ISA can;
+ *                    v_stream_end() must follow before another thread may look
  */
 #define LANES (VECTOR_BYTES / REAL_BYTES)
 

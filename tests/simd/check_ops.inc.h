@@ -303,6 +303,16 @@ static void check_whole(int at) {
     lanes_t got = lanes_of(v_load(p));
     for (int i = 0; i < LANES; i++)
         same("v_load, v_store", i, x[i], 0, got.lane[i], x[i]);
+    uintptr_t width = LANES * sizeof(REAL), aligned = ((uintptr_t)p - width + 1) / width * width;
+    if ((char *)aligned < (char *)first_byte)
+        return;
+    memset(first_byte, 0x5a, (size_t)(end_byte - first_byte));
+    v_stream((REAL *)aligned, v_load(x));
+    v_stream_end();
+    check_written("v_stream writes outside", (REAL *)aligned, width);
+    got = lanes_of(v_load((const REAL *)aligned));
+    for (int i = 0; i < LANES; i++)
+        same("v_stream", i, x[i], 0, got.lane[i], x[i]);
 }
 
 /* Integers: as wide as lanes, bytes, 32 bits; what does not fit is cut off. */
