@@ -1,6 +1,11 @@
 /* AVX-512 (F, VL, BW, DQ): 32 registers of 64 bytes, masks in registers of their own. */
 #define CG_ISA_NAME "avx512"
 #define VECTOR_BYTES 64
+#if REAL_BYTES == 4
+#define V_REDUCE _mm512_reduce_add_ps /* adds by halves */
+#else
+#define V_REDUCE _mm512_reduce_add_pd
+#endif
 #include "vector.h"
 
 #if REAL_BYTES == 4

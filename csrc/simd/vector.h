@@ -52,12 +52,16 @@ INLINE REAL v_get(vec v, int lane) {
 
 /* Sum of the lanes, by halves. */
 INLINE REAL v_sum(vec v) {
+#ifdef V_REDUCE
+    return V_REDUCE(v);
+#else
     REAL lane[LANES];
     v_store(lane, v);
     for (int half = LANES / 2; half; half /= 2)
         for (int i = 0; i < half; i++)
             lane[i] += lane[i + half];
     return lane[0];
+#endif
 }
 
 #ifdef __clang__
