@@ -33,17 +33,26 @@ static ptrdiff_t common_count(const cg_avg_pool_args *a) {
 
 /* How a sum becomes an average: a product where that is exact, else a quotient. */
 typedef struct {
-    vec factor;
+    vec factor, inverse;
     int divide;
 } pool_scale;
 
 static pool_scale scale_of(ptrdiff_t count) {
+    vec inverse = v_set1((REAL)1 / (REAL)MAX(count, 1)); /* count 0: the quotient comes later */
     if ((count & (count - 1)) == 0)
-        return (pool_scale){v_set1((REAL)1 / (REAL)MAX(count, 1)), 0}; /* count 0: the quotient comes later */
-    return (pool_scale){v_set1((REAL)count), 1};
+        return (pool_scale){inverse, inverse, 0};
+    return (pool_scale){v_set1((REAL)count), inverse, 1};
 }
 INLINE vec scaled(vec sum, pool_scale scale) {
-    return scale.divide ? sum / scale.factor : sum * scale.factor;
+    if (!scale.divide)
+        return sum * scale.factor;
+#ifdef V_RECIPROCAL_14 /* where a division takes as long as thirty additions; it has FMA, so the quotient is as good   \
+                        */
+    vec q = sum * scale.inverse, better = q + (sum - q * scale.factor) * scale.inverse;
+    return v_blend(v_isnan(better), q, better); /* infinities have no rest */
+#else
+    return sum / scale.factor;
+#endif
 }
 
 /* y[t] = y[t] * scale[t] + shift[t] for t < n */
@@ -162,15 +171,16 @@ static void average_lines(const cg_avg_pool_args *a, const pool_block *b, REAL *
 static void average_direct(const cg_avg_pool_args *a, const pool_block *b) {
     const cg_windows *w = &a->windows;
     ptrdiff_t row_step = w->dilation_h * w->W * w->Z, col_step = w->dilation_w * w->Z;
+    pool_scale scale = scale_of(a->count);
     for (ptrdiff_t row = b->p0 * w->OH + b->i0; row < (b->p1 - 1) * w->OH + b->i1; row++) {
-        ptrdiff_t p = row / w->OH, i = row % w->OH, h = i * w->stride_h - w->top, rows = row_cells(a, i);
+        ptrdiff_t p = row / w->OH, i = row % w->OH, h = i * w->stride_h - w->top;
         ptrdiff_t r0 = taps_from(h, w->dilation_h), r1 = taps_to(h, w->dilation_h, w->R, w->H);
         for (ptrdiff_t j = 0; j < w->OW; j++) {
             ptrdiff_t v = j * w->stride_w - w->left;
             ptrdiff_t s0 = taps_from(v, w->dilation_w), s1 = taps_to(v, w->dilation_w, w->S, w->W);
             const REAL *x = (const REAL *)a->x + ((p * w->H + h) * w->W + v) * w->Z;
             REAL *y = (REAL *)a->y + (row * w->OW + j) * w->Z;
-            vec count = v_set1((REAL)(rows * col_cells(a, j)));
+            vec count = a->count ? scale.factor : v_set1((REAL)(row_cells(a, i) * col_cells(a, j)));
             for (ptrdiff_t z = 0; z < w->Z; z += LANES) {
                 ptrdiff_t n = MIN(LANES, w->Z - z);
                 if (n < LANES && w->Z >= LANES) { /* the last vector overlaps the one before */
@@ -183,7 +193,7 @@ static void average_direct(const cg_avg_pool_args *a, const pool_block *b) {
                         const REAL *q = x + r * row_step + s * col_step + z;
                         sum += n == LANES ? v_load(q) : v_load_n(q, n);
                     }
-                sum = sum / count;
+                sum = a->count ? scaled(sum, scale) : sum / count;
                 if (a->weight) {
                     ptrdiff_t c = w->Z == 1 ? p % a->C : z;
                     const REAL *weight = (const REAL *)a->weight + c, *bias = (const REAL *)a->bias + c;

@@ -128,14 +128,15 @@ static void spread_line(const cg_windows *w, const spread_columns *c, const REAL
         return;
     }
     if (step == 2 && Z == 1 && c->slots == 2) { /* the dilation is odd, and the residue of slot 1 is 1 */
-        for (ptrdiff_t t = 0; t < n; t += LANES) {
-            vec even_columns = scaled(sum_taps(line + t, c->tap, c->n_taps[0]), scale);
-            vec odd_columns = scaled(sum_taps(line + t, c->tap + c->taps, c->n_taps[1]), scale);
-            v_store(lines + 2 * t, v_zip_low(even_columns, odd_columns));
-            v_store(lines + 2 * t + LANES, v_zip_high(even_columns, odd_columns));
+        const int odd = w->left & 1;            /* then column 0 has residue 1, and column 1 residue 0 of the next t */
+        for (ptrdiff_t t = 0; 2 * t < size; t += LANES) {
+            vec first = scaled(sum_taps(line + t + odd, c->tap, c->n_taps[0]), scale);
+            vec second = scaled(sum_taps(line + t, c->tap + c->taps, c->n_taps[1]), scale);
+            vec even_columns = odd ? second : first, odd_columns = odd ? first : second;
+            pool_store(row + 2 * t, end, v_zip_low(even_columns, odd_columns), size - 2 * t);
+            if (size - 2 * t > LANES)
+                pool_store(row + 2 * t + LANES, end, v_zip_high(even_columns, odd_columns), size - 2 * t - LANES);
         }
-        const REAL *from = lines + w->left - 2 * c->t0;
-        pool_copy(row, end, from, from + size + LANES, size);
         return;
     }
     if (c->slots < step)
