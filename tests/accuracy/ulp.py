@@ -113,7 +113,8 @@ def check(name, chunks):
         if name in RISING:
             if before is not None and before[0] <= x[0]:
                 y, unit = np.concatenate([before[1:], y]), np.concatenate([unit[:1], unit])
-            found["step down"] = max(found["step down"], float(np.nanmax((y[:-1] - y[1:]) / unit[1:])))
+            down = (y[:-1] - y[1:]) / unit[1:]
+            found["step down"] = max(found["step down"], float(np.max(down, where=down == down, initial=0)))
             before = np.array([x[-1], y[-1]])
     return {**found, "not nearest": wrong / count, "count": count}
 
