@@ -21,12 +21,19 @@ import peers_linear
 import peers_optimizers
 import peers_pool
 import peers_rows
+import peers_train
 import report
 import suites
 
 SUITES = {module.SUITE.name: module.SUITE for module in (peers_conv, peers_elementwise, peers_pool)}
 # Suites with one column and a family for each row of their table.
-PLAIN = {"rows": peers_rows, "linear": peers_linear, "optimizers": peers_optimizers, "calls": peers_calls}
+PLAIN = {
+    "rows": peers_rows,
+    "linear": peers_linear,
+    "optimizers": peers_optimizers,
+    "calls": peers_calls,
+    "train": peers_train,
+}
 
 
 def main():

@@ -28,7 +28,8 @@ KERNEL_PLAN(gemm) {
     a->way = GEMM_PANELS;
     if (a->b_n == 1 && ((a->K <= 8 && a->N > 2 * LANES) || a->M <= 8))
         a->way = GEMM_ROWS_WAY;
-    else if (a->b_k == 1 && a->a_k == 1 && LANES > 1 && a->K >= 64 && (a->M <= 8 || (a->N <= 16 && a->K >= 512)))
+    else if (a->b_k == 1 && a->a_k == 1 && LANES > 1 &&
+             (a->M == 1 || (a->M <= 8 && a->K >= 64) || (a->N <= 16 && a->K >= 512)))
         a->way = GEMM_DOT;
     /* Where b lies along k and a is no larger, a takes b's place: it is the one to be copied. */
     a->swap =
@@ -72,6 +73,9 @@ static void gemm_panel(const cg_gemm_args *a, ptrdiff_t k0, ptrdiff_t k, ptrdiff
     const REAL *b = (const REAL *)a->b + k0 * a->b_k + n0 * a->b_n;
     if (a->b_n != 1) {
         transpose_block(panel, wide, b, a->b_n, n, k, 1);
+        for (ptrdiff_t j = round_up(n, LANES); j < wide; j += LANES)
+            for (ptrdiff_t i = 0; i < k; i++)
+                v_store(panel + i * wide + j, v_zero());
         return;
     }
     for (ptrdiff_t i = 0; i < k; i++, b += a->b_k, panel += wide)
@@ -194,7 +198,7 @@ INLINE void gemm_dot_tile(const int RM, const int RN, const REAL *const *x, cons
     UNROLL for (int i = 0; i < 16; i++) sum[i] = v_zero();
     ptrdiff_t i = 0;
     for (; i + LANES <= k; i += LANES) {
-        vec b[8];
+        vec b[16];
         UNROLL for (int j = 0; j < RN; j++) b[j] = v_load(w[j] + i);
         UNROLL for (int r = 0; r < RM; r++) {
             vec v = v_load(x[r] + i);
@@ -202,7 +206,7 @@ INLINE void gemm_dot_tile(const int RM, const int RN, const REAL *const *x, cons
         }
     }
     if (i < k) {
-        vec b[8];
+        vec b[16];
         UNROLL for (int j = 0; j < RN; j++) b[j] = v_load_n(w[j] + i, k - i);
         UNROLL for (int r = 0; r < RM; r++) {
             vec v = v_load_n(x[r] + i, k - i);
@@ -213,7 +217,7 @@ INLINE void gemm_dot_tile(const int RM, const int RN, const REAL *const *x, cons
 }
 
 static void gemm_dot(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1) {
-    const int RM = m1 - m0 == 1 ? 1 : 4, RN = RM == 1 ? 8 : 4, by_rows = m1 - m0 > n1 - n0;
+    const int RM = m1 - m0 == 1 ? 1 : 4, RN = RM == 1 ? 16 : 4, by_rows = m1 - m0 > n1 - n0;
     const ptrdiff_t most = RM == 1 ? GEMM_CHAIN * LANES : GEMM_DOT_RUN;
     const ptrdiff_t outer0 = by_rows ? m0 : n0, outer1 = by_rows ? m1 : n1, outer_step = by_rows ? RM : RN;
     const ptrdiff_t inner0 = by_rows ? n0 : m0, inner1 = by_rows ? n1 : m1, inner_step = by_rows ? RN : RM;
@@ -221,14 +225,14 @@ static void gemm_dot(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_
         for (ptrdiff_t k0 = 0; k0 < a->K; k0 += most)
             for (ptrdiff_t j = inner0; j < inner1; j += inner_step) {
                 const ptrdiff_t m = by_rows ? i : j, n = by_rows ? j : i, columns = MIN(RN, n1 - n);
-                const REAL *w[8], *x[4];
+                const REAL *w[16], *x[4];
                 REAL sum[16];
                 for (int q = 0; q < RN; q++)
                     w[q] = (const REAL *)a->b + MIN(n + q, n1 - 1) * a->b_n + k0;
                 for (int r = 0; r < RM; r++)
                     x[r] = (const REAL *)a->a + MIN(m + r, m1 - 1) * a->a_row + k0;
                 if (RM == 1)
-                    gemm_dot_tile(1, 8, x, w, MIN(most, a->K - k0), sum);
+                    gemm_dot_tile(1, 16, x, w, MIN(most, a->K - k0), sum);
                 else
                     gemm_dot_tile(4, 4, x, w, MIN(most, a->K - k0), sum);
                 for (ptrdiff_t r = 0; r < MIN(RM, m1 - m); r++) {

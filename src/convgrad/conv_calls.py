@@ -23,7 +23,7 @@ from ._native.memory import empty, plain, recall
 from .activations import resolve
 from .call_checks import check_grad_output, check_vectors, clear, deliver_all, outputs, sizes, wanted_shapes
 from .checks import choice, deliver, float_array, float_arrays, output
-from .shapes import conv_shape, conv_shape_for_kernel, conv_transpose_shape, convolve_shape, grad_layout
+from .shapes import ConvShape, conv_shape, conv_shape_for_kernel, conv_transpose_shape, convolve_shape, grad_layout
 
 _BIAS = ("bias",)
 _GRADIENTS = ("grad_input", "grad_weight", "grad_bias")
@@ -31,7 +31,7 @@ _MODES = ("full", "same", "valid")
 _MOST_KNOWN = 4096
 
 # By number of spatial axes, {(shape of x, shape of weight, options): ConvShape} of the calls that passed every check.
-_known = {1: {}, 2: {}}
+_known: dict[int, dict[tuple[object, ...], ConvShape]] = {1: {}, 2: {}}
 
 
 def forward(kernels, function, dims, x, weight, bias, options, activation, out):

@@ -296,8 +296,8 @@ def set_cache_limit(n_bytes):
 
 
 def set_junk(uint32_t pattern):
-    """Fill memory with this pattern before it is used as a result or as scratch; 0: leave it. For tests: neither a result
-    nor its time may depend on what memory held before."""
+    """Fill memory with this pattern before it is used as a result or as scratch; 0: leave it. For tests: no result
+    and no time may depend on what memory held before."""
     global junk
     junk = pattern
 
