@@ -13,7 +13,7 @@ from suites import Case
 from convgrad import functional, optimizers
 from convgrad._native import memory
 
-RATE, MOMENTUM = 0.005, 0.9
+RATE, MOMENTUM = 0.002, 0.9
 NETWORKS = {"LeNet-5": networks.lenet, "four convolutions": networks.four_convolutions}
 _counts = []
 

