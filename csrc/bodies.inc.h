@@ -1,5 +1,6 @@
 /* Every body, in the order in which they build on each other, and the table of what came of them. */
 #include "math.inc.h"
+#include "transpose.inc.h"
 #include "activation.inc.h"
 #include "channel_sum.inc.h"
 #include "activation_bias.inc.h"
@@ -8,7 +9,6 @@
 #include "loss.inc.h"
 #include "norm.inc.h"
 #include "optimizer.inc.h"
-#include "transpose.inc.h"
 #include "conv_tiles.inc.h"
 #include "conv_plan.inc.h"
 #include "gemm.inc.h"

@@ -7,6 +7,7 @@
  * vectors, a run of SUM_TERMS at a time, and the totals of the runs in double: the error does not grow with K.
  */
 #define SOFTMAX_BLOCK 4096 /* elements */
+#define SHORT_ROW 32       /* elements of rows that are taken several at a time */
 #define SUM_TERMS 128      /* that one lane adds up */
 #define ROW_RUN (SUM_TERMS * LANES)
 
@@ -55,6 +56,14 @@ static REAL row_max(const REAL *x, ptrdiff_t n) {
     return lane[0];
 }
 
+/* e^x for x <= 0: what v_exp does, without what only larger x need. */
+INLINE vec v_exp_negative(vec x) {
+    const vec magic = v_set1(ROUND_MAGIC);
+    x = v_max(v_set1(EXP_LOW), x);
+    vec n = (x * v_set1(LOG2_E) + magic) - magic, r = (x - n * v_set1(LN2_HIGH)) - n * v_set1(LN2_LOW);
+    return v_scale(v_set1(1) + (r * r * v_polynomial(r, exp_q, COUNT(exp_q)) + r), n);
+}
+
 /* Sum of exp(x - max) over a row; the terms go to y where that is not NULL. */
 INLINE double row_exp(const REAL *x, REAL max, REAL *y, ptrdiff_t n) {
     const vec top = v_set1(max);
@@ -63,13 +72,13 @@ INLINE double row_exp(const REAL *x, REAL max, REAL *y, ptrdiff_t n) {
         ptrdiff_t i = start, stop = MIN(start + ROW_RUN, n);
         vec sum = v_zero();
         for (; i + LANES <= stop; i += LANES) {
-            vec e = v_exp(v_load(x + i) - top);
+            vec e = v_exp_negative(v_load(x + i) - top);
             if (y)
                 v_store(y + i, e);
             sum += e;
         }
         if (i < stop) {
-            vec e = v_exp(v_load_or(x + i, stop - i, -(REAL)INFINITY) - top);
+            vec e = v_exp_negative(v_load_or(x + i, stop - i, -(REAL)INFINITY) - top);
             if (y)
                 v_store_n(y + i, e, stop - i);
             /* where max is infinite the lanes beyond are NaN, as is the row */
@@ -84,10 +93,11 @@ INLINE void softmax_row(int is_log, const REAL *x, REAL *y, ptrdiff_t K) {
     REAL max = row_max(x, K);
     double total = row_exp(x, max, is_log ? NULL : y, K);
     vec top = v_set1(max), factor = v_set1((REAL)(1 / total)), shift = v_set1(is_log ? (REAL)log(total) : 0);
-    for (ptrdiff_t i = 0; i < K; i += LANES) {
-        ptrdiff_t n = MIN(LANES, K - i);
-        v_store_some(y + i, is_log ? (v_load_some(x + i, n) - top) - shift : v_load_some(y + i, n) * factor, n);
-    }
+    ptrdiff_t i = 0;
+    for (; i + LANES <= K; i += LANES)
+        v_store(y + i, is_log ? (v_load(x + i) - top) - shift : v_load(y + i) * factor);
+    if (i < K)
+        v_store_n(y + i, is_log ? (v_load_n(x + i, K - i) - top) - shift : v_load_n(y + i, K - i) * factor, K - i);
 }
 
 /* One column a lane: n columns of K elements, `step` apart. */
@@ -98,7 +108,7 @@ INLINE void softmax_columns(int is_log, const REAL *x, REAL *y, ptrdiff_t K, ptr
     for (ptrdiff_t start = 0; start < K; start += SUM_TERMS) { /* sums of sums: the error grows with neither */
         vec sum = v_zero();
         for (ptrdiff_t k = start; k < MIN(start + SUM_TERMS, K); k++) {
-            vec e = v_exp(v_load_some(x + k * step, n) - max);
+            vec e = v_exp_negative(v_load_some(x + k * step, n) - max);
             if (!is_log)
                 v_store_some(y + k * step, e, n);
             sum += e;
@@ -116,19 +126,29 @@ INLINE void softmax_gradient_row(int is_log, const REAL *g, const REAL *y, REAL 
     double total = 0;
     for (ptrdiff_t start = 0; start < K; start += ROW_RUN) {
         ptrdiff_t stop = MIN(start + ROW_RUN, K);
-        vec sum = v_zero();
-        for (ptrdiff_t i = start; i < stop; i += LANES) {
+        vec sum = v_zero(), more = sum;
+        ptrdiff_t i = start;
+        for (; i + 2 * LANES <= stop; i += 2 * LANES) {
+            vec v = v_load(g + i), w = v_load(g + i + LANES);
+            sum += is_log ? v : v * v_load(y + i);
+            more += is_log ? w : w * v_load(y + i + LANES);
+        }
+        for (; i < stop; i += LANES) {
             ptrdiff_t n = MIN(LANES, stop - i);
             vec v = v_load_some(g + i, n);
             sum += is_log ? v : v * v_load_some(y + i, n);
         }
-        total += v_sum(sum);
+        total += v_sum(sum + more);
     }
     vec sum = v_set1((REAL)total);
-    for (ptrdiff_t i = 0; i < K; i += LANES) {
-        ptrdiff_t n = MIN(LANES, K - i);
-        vec v = v_load_some(g + i, n), w = v_load_some(y + i, n);
-        v_store_some(out + i, is_log ? v - v_exp(w) * sum : w * (v - sum), n);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= K; i += LANES) {
+        vec v = v_load(g + i), w = v_load(y + i);
+        v_store(out + i, is_log ? v - v_exp(w) * sum : w * (v - sum));
+    }
+    if (i < K) {
+        vec v = v_load_n(g + i, K - i), w = v_load_n(y + i, K - i);
+        v_store_n(out + i, is_log ? v - v_exp(w) * sum : w * (v - sum), K - i);
     }
 }
 
@@ -161,9 +181,21 @@ INLINE void softmax_blocks(int is_log, int is_backward, const cg_softmax_args *a
     const REAL *x = a->x, *y = a->y;
     REAL *out = a->out;
     if (a->inner == 1) {
-        ptrdiff_t rows = ceil_div(SOFTMAX_BLOCK, a->K);
-        for (ptrdiff_t i = begin * rows; i < MIN(end * rows, a->outer); i++) {
+        const ptrdiff_t rows = ceil_div(SOFTMAX_BLOCK, a->K), last = MIN(end * rows, a->outer);
+        for (ptrdiff_t i = begin * rows; i < last; i++) {
             ptrdiff_t at = i * a->K;
+            if (LANES > 1 && a->K <= SHORT_ROW && last - i >= LANES) { /* a row a lane, on the transpose */
+                REAL g[SHORT_ROW * LANES], w[SHORT_ROW * LANES];
+                transpose_block(g, LANES, x + at, a->K, LANES, a->K, 0);
+                if (is_backward) {
+                    transpose_block(w, LANES, y + at, a->K, LANES, a->K, 0);
+                    softmax_gradient_columns(is_log, g, w, g, a->K, LANES, LANES);
+                } else
+                    softmax_columns(is_log, g, g, a->K, LANES, LANES);
+                transpose_block(out + at, a->K, g, LANES, a->K, LANES, 0);
+                i += LANES - 1;
+                continue;
+            }
             if (is_backward)
                 softmax_gradient_row(is_log, x + at, y + at, out + at, a->K);
             else

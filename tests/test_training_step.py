@@ -44,7 +44,8 @@ def train(model, optimizer, batches, n_steps):
 )
 def test_the_losses_of_fifty_steps_are_pytorchs(name, make, peer, request):
     torch = pytest.importorskip("torch")
-    request.addfinalizer(lambda n=torch.get_num_threads(): torch.set_num_threads(n))
+    before = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(before))
     torch.set_num_threads(1)
     bench = networks()
     model, batches = getattr(bench, name)(), bench.batches(8, batch_size=8)
