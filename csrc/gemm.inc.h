@@ -20,17 +20,21 @@
 #define GEMM_STRETCH 512  /* columns of "rows" whose sums stay in L1 */
 #define GEMM_DOT_RUN 1024 /* elements along k of "dot" that stay in L1 */
 
+#define GEMM_WIDE (LANES >= 8) /* instruction sets that have more than "panels": code for the others would hardly run  \
+                                */
+
 enum { GEMM_PANELS, GEMM_ROWS_WAY, GEMM_DOT };
 
 KERNEL_PLAN(gemm) {
     cg_gemm_args *a = args_;
     const ptrdiff_t wide = TILE_CHANNELS_MAX * LANES;
     a->way = GEMM_PANELS;
+#if GEMM_WIDE
     if (a->b_n == 1 && ((a->K <= 8 && a->N > 2 * LANES) || a->M <= 8))
         a->way = GEMM_ROWS_WAY;
-    else if (a->b_k == 1 && a->a_k == 1 && LANES > 1 &&
-             (a->M == 1 || (a->M <= 8 && a->K >= 64) || (a->N <= 16 && a->K >= 512)))
+    else if (a->b_k == 1 && a->a_k == 1 && (a->M == 1 || (a->M <= 8 && a->K >= 64) || (a->N <= 16 && a->K >= 512)))
         a->way = GEMM_DOT;
+#endif
     /* Where b lies along k and a is no larger, a takes b's place: it is the one to be copied. */
     a->swap =
         a->way == GEMM_PANELS && a->b_k == 1 && a->b_n != 1 && a->a_k == 1 && a->K >= 128 && a->N >= 128 && a->M <= 96;
@@ -141,6 +145,7 @@ static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
     }
 }
 
+#if GEMM_WIDE
 /* out[r][0 .. n-1] = the sum over k of a[r][k] * b[k][0 .. n-1], four k at a time; add: plus what is there. */
 INLINE void gemm_stretch(const int R, const cg_gemm_args *a, const REAL *rows, const REAL *b, ptrdiff_t K, ptrdiff_t n,
                          REAL *out, ptrdiff_t out_step) {
@@ -206,11 +211,12 @@ INLINE void gemm_dot_tile(const int RM, const int RN, const REAL *const *x, cons
         }
     }
     if (i < k) {
-        vec b[16];
-        UNROLL for (int j = 0; j < RN; j++) b[j] = v_load_n(w[j] + i, k - i);
+        REAL rest[20][LANES]; /* copies with zeros behind: less code than so many partial loads */
+        for (int j = 0; j < RN + RM; j++)
+            v_store(rest[j], v_load_n((j < RN ? w[j] : x[j - RN]) + i, k - i));
         UNROLL for (int r = 0; r < RM; r++) {
-            vec v = v_load_n(x[r] + i, k - i);
-            UNROLL for (int j = 0; j < RN; j++) sum[r * RN + j] = v_fma(v, b[j], sum[r * RN + j]);
+            vec v = v_load(rest[RN + r]);
+            UNROLL for (int j = 0; j < RN; j++) sum[r * RN + j] = v_fma(v, v_load(rest[j]), sum[r * RN + j]);
         }
     }
     UNROLL for (int j = 0; j < 16; j += LANES) v_store(out + j, v_sums(sum + j));
@@ -243,6 +249,7 @@ static void gemm_dot(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_
                 }
             }
 }
+#endif
 
 KERNEL_RUN(gemm) {
     const cg_gemm_args *a = args_;
@@ -251,10 +258,12 @@ KERNEL_RUN(gemm) {
         const ptrdiff_t n0 = block % a->n_column_blocks * a->block_n, n1 = MIN(a->N, n0 + a->block_n);
         if (a->way == GEMM_PANELS)
             gemm_panels(a, m0, m1, n0, n1, scratch_);
+#if GEMM_WIDE
         else if (a->way == GEMM_DOT)
             gemm_dot(a, m0, m1, n0, n1);
         else
             gemm_rows(a, m0, m1, n0, n1, scratch_);
+#endif
         const ptrdiff_t row = a->swap ? n0 : m0, end_row = a->swap ? n1 : m1;
         const ptrdiff_t column = a->swap ? m0 : n0, width = a->swap ? m1 - m0 : n1 - n0;
         for (ptrdiff_t i = row; a->activation != CG_IDENTITY && i < end_row; i++)

@@ -65,7 +65,7 @@ INLINE vec v_exp_negative(vec x) {
 }
 
 /* Sum of exp(x - max) over a row; the terms go to y where that is not NULL. */
-INLINE double row_exp(const REAL *x, REAL max, REAL *y, ptrdiff_t n) {
+NOINLINE double row_exp(const REAL *x, REAL max, REAL *y, ptrdiff_t n) {
     const vec top = v_set1(max);
     double total = 0;
     for (ptrdiff_t start = 0; start < n; start += ROW_RUN) {
@@ -89,7 +89,7 @@ INLINE double row_exp(const REAL *x, REAL max, REAL *y, ptrdiff_t n) {
     return total;
 }
 
-INLINE void softmax_row(int is_log, const REAL *x, REAL *y, ptrdiff_t K) {
+static void softmax_row(int is_log, const REAL *x, REAL *y, ptrdiff_t K) {
     REAL max = row_max(x, K);
     double total = row_exp(x, max, is_log ? NULL : y, K);
     vec top = v_set1(max), factor = v_set1((REAL)(1 / total)), shift = v_set1(is_log ? (REAL)log(total) : 0);
@@ -101,7 +101,7 @@ INLINE void softmax_row(int is_log, const REAL *x, REAL *y, ptrdiff_t K) {
 }
 
 /* One column a lane: n columns of K elements, `step` apart. */
-INLINE void softmax_columns(int is_log, const REAL *x, REAL *y, ptrdiff_t K, ptrdiff_t step, ptrdiff_t n) {
+NOINLINE void softmax_columns(int is_log, const REAL *x, REAL *y, ptrdiff_t K, ptrdiff_t step, ptrdiff_t n) {
     vec max = v_load_some(x, n), total = v_zero();
     for (ptrdiff_t k = 1; k < K; k++)
         max = v_max(max, v_load_some(x + k * step, n));
@@ -122,7 +122,7 @@ INLINE void softmax_columns(int is_log, const REAL *x, REAL *y, ptrdiff_t K, ptr
     }
 }
 
-INLINE void softmax_gradient_row(int is_log, const REAL *g, const REAL *y, REAL *out, ptrdiff_t K) {
+static void softmax_gradient_row(int is_log, const REAL *g, const REAL *y, REAL *out, ptrdiff_t K) {
     double total = 0;
     for (ptrdiff_t start = 0; start < K; start += ROW_RUN) {
         ptrdiff_t stop = MIN(start + ROW_RUN, K);
@@ -152,8 +152,8 @@ INLINE void softmax_gradient_row(int is_log, const REAL *g, const REAL *y, REAL 
     }
 }
 
-INLINE void softmax_gradient_columns(int is_log, const REAL *g, const REAL *y, REAL *out, ptrdiff_t K, ptrdiff_t step,
-                                     ptrdiff_t n) {
+NOINLINE void softmax_gradient_columns(int is_log, const REAL *g, const REAL *y, REAL *out, ptrdiff_t K, ptrdiff_t step,
+                                       ptrdiff_t n) {
     vec total = v_zero();
     for (ptrdiff_t start = 0; start < K; start += SUM_TERMS) {
         vec sum = v_zero();
@@ -169,6 +169,11 @@ INLINE void softmax_gradient_columns(int is_log, const REAL *g, const REAL *y, R
     }
 }
 
+NOINLINE void transpose_small(REAL *to, ptrdiff_t to_step, const REAL *from, ptrdiff_t from_step, ptrdiff_t n_rows,
+                              ptrdiff_t n_cols) {
+    transpose_block(to, to_step, from, from_step, n_rows, n_cols, 0);
+}
+
 /* Blocks are groups of rows, or strips of LANES columns. */
 static void softmax_plan(cg_softmax_args *a, double cost) {
     a->task.n_blocks =
@@ -177,7 +182,7 @@ static void softmax_plan(cg_softmax_args *a, double cost) {
     a->task.work = (double)a->outer * a->K * a->inner * cost;
 }
 
-INLINE void softmax_blocks(int is_log, int is_backward, const cg_softmax_args *a, ptrdiff_t begin, ptrdiff_t end) {
+NOINLINE void softmax_blocks(int is_log, int is_backward, const cg_softmax_args *a, ptrdiff_t begin, ptrdiff_t end) {
     const REAL *x = a->x, *y = a->y;
     REAL *out = a->out;
     if (a->inner == 1) {
@@ -185,14 +190,14 @@ INLINE void softmax_blocks(int is_log, int is_backward, const cg_softmax_args *a
         for (ptrdiff_t i = begin * rows; i < last; i++) {
             ptrdiff_t at = i * a->K;
             if (LANES > 1 && a->K <= SHORT_ROW && last - i >= LANES) { /* a row a lane, on the transpose */
-                REAL g[SHORT_ROW * LANES], w[SHORT_ROW * LANES];
-                transpose_block(g, LANES, x + at, a->K, LANES, a->K, 0);
-                if (is_backward) {
-                    transpose_block(w, LANES, y + at, a->K, LANES, a->K, 0);
-                    softmax_gradient_columns(is_log, g, w, g, a->K, LANES, LANES);
-                } else
-                    softmax_columns(is_log, g, g, a->K, LANES, LANES);
-                transpose_block(out + at, a->K, g, LANES, a->K, LANES, 0);
+                REAL columns[2][SHORT_ROW * LANES];
+                for (int operand = 0; operand <= is_backward; operand++)
+                    transpose_small(columns[operand], LANES, (operand ? y : x) + at, a->K, LANES, a->K);
+                if (is_backward)
+                    softmax_gradient_columns(is_log, columns[0], columns[1], columns[0], a->K, LANES, LANES);
+                else
+                    softmax_columns(is_log, columns[0], columns[0], a->K, LANES, LANES);
+                transpose_small(out + at, a->K, columns[0], LANES, a->K, LANES);
                 i += LANES - 1;
                 continue;
             }

@@ -25,6 +25,7 @@
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline)) /* one copy, for the size of the wheel */
 #define UNROLL _Pragma("GCC unroll 32")
 #define UNUSED __attribute__((unused))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -33,6 +34,7 @@
 #define PREFETCH_WRITE(p) __builtin_prefetch(p, 1, 3)
 #else
 #define INLINE static __forceinline
+#define NOINLINE static __declspec(noinline)
 #define UNROLL
 #define UNUSED
 #define LIKELY(x) (x)
