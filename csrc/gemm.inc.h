@@ -20,8 +20,8 @@
 #define GEMM_STRETCH 512  /* columns of "rows" whose sums stay in L1 */
 #define GEMM_DOT_RUN 1024 /* elements along k of "dot" that stay in L1 */
 
-#define GEMM_WIDE (LANES >= 8) /* instruction sets that have more than "panels": code for the others would hardly run  \
-                                */
+/* Only these tables have more than "panels": elsewhere the others would hardly be worth their size. */
+#define GEMM_WIDE (LANES >= 8 && REAL_BYTES == 4)
 
 enum { GEMM_PANELS, GEMM_ROWS_WAY, GEMM_DOT };
 
@@ -212,8 +212,10 @@ INLINE void gemm_dot_tile(const int RM, const int RN, const REAL *const *x, cons
     }
     if (i < k) {
         REAL rest[20][LANES]; /* copies with zeros behind: less code than so many partial loads */
-        for (int j = 0; j < RN + RM; j++)
+        for (int j = 0; j < RN + RM; j++) {
+            ONE_BY_ONE;
             v_store(rest[j], v_load_n((j < RN ? w[j] : x[j - RN]) + i, k - i));
+        }
         UNROLL for (int r = 0; r < RM; r++) {
             vec v = v_load(rest[RN + r]);
             UNROLL for (int j = 0; j < RN; j++) sum[r * RN + j] = v_fma(v, v_load(rest[j]), sum[r * RN + j]);
@@ -233,10 +235,14 @@ static void gemm_dot(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_
                 const ptrdiff_t m = by_rows ? i : j, n = by_rows ? j : i, columns = MIN(RN, n1 - n);
                 const REAL *w[16], *x[4];
                 REAL sum[16];
-                for (int q = 0; q < RN; q++)
+                for (int q = 0; q < RN; q++) {
+                    ONE_BY_ONE;
                     w[q] = (const REAL *)a->b + MIN(n + q, n1 - 1) * a->b_n + k0;
-                for (int r = 0; r < RM; r++)
+                }
+                for (int r = 0; r < RM; r++) {
+                    ONE_BY_ONE;
                     x[r] = (const REAL *)a->a + MIN(m + r, m1 - 1) * a->a_row + k0;
+                }
                 if (RM == 1)
                     gemm_dot_tile(1, 16, x, w, MIN(most, a->K - k0), sum);
                 else
@@ -244,8 +250,10 @@ static void gemm_dot(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_
                 for (ptrdiff_t r = 0; r < MIN(RM, m1 - m); r++) {
                     REAL *to = (REAL *)a->c + (m + r) * a->c_row + n;
                     const REAL *more = k0 ? to : a->bias ? (const REAL *)a->bias + n : zeros;
-                    for (ptrdiff_t q = 0; q < columns; q++)
+                    for (ptrdiff_t q = 0; q < columns; q++) {
+                        ONE_BY_ONE;
                         to[q] = sum[r * RN + q] + more[q];
+                    }
                 }
             }
 }

@@ -28,6 +28,7 @@
 #define NOINLINE static __attribute__((noinline)) /* one copy, for the size of the wheel */
 #define UNROLL _Pragma("GCC unroll 32")
 #define UNUSED __attribute__((unused))
+#define ONE_BY_ONE __asm__ volatile("") /* in the body of a short loop: it is not worth vector code */
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2) /* into L2: what L1 holds is in use */
 #define PREFETCH_READ(p) __builtin_prefetch(p, 0, 3)
@@ -37,6 +38,7 @@
 #define NOINLINE static __declspec(noinline)
 #define UNROLL
 #define UNUSED
+#define ONE_BY_ONE ((void)0)
 #define LIKELY(x) (x)
 #define PREFETCH(p) ((void)(p))
 #define PREFETCH_READ(p) ((void)(p))

@@ -78,14 +78,26 @@ INLINE vec v_shuffle_by_table(vec a, vec b, ivec index) {
 #define V_SHUFFLE_FROM(a, b, index) __builtin_shuffle(a, b, index)
 #endif
 
+/* Lane i is i where i & d is 0, else LANES + i - d. Written so that it folds into a constant: set lane by lane, it
+ * would be put together at run time. */
+#if LANES == 2
+#define LANE_NUMBERS 0, 1
+#elif LANES == 4
+#define LANE_NUMBERS 0, 1, 2, 3
+#elif LANES == 8
+#define LANE_NUMBERS 0, 1, 2, 3, 4, 5, 6, 7
+#elif LANES == 16
+#define LANE_NUMBERS 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+#endif
+INLINE ivec v_pairs(int d) {
+    const ivec lane = {LANE_NUMBERS};
+    return lane + (((lane & d) != 0) & (LANES - d));
+}
+
 /* Transpose LANES x LANES in registers: log2(LANES) rounds of two-input shuffles. */
 INLINE void v_transpose(vec *rows) {
     UNROLL for (int d = LANES / 2; d; d /= 2) {
-        ivec low, high;
-        for (int i = 0; i < LANES; i++) {
-            low[i] = i & d ? LANES + i - d : i;
-            high[i] = i & d ? LANES + i : i + d;
-        }
+        const ivec low = v_pairs(d), high = low + d;
         UNROLL for (int i = 0; i < LANES; i++) if (!(i & d)) {
             vec x = rows[i], y = rows[i + d];
             rows[i] = V_SHUFFLE_FROM(x, y, low);
@@ -97,11 +109,7 @@ INLINE void v_transpose(vec *rows) {
 /* Lane i is the sum of the lanes of rows[i], by halves; rows are used up. */
 INLINE vec v_sums(vec *rows) {
     UNROLL for (int d = LANES / 2; d; d /= 2) {
-        ivec low, high;
-        for (int i = 0; i < LANES; i++) {
-            low[i] = i & d ? LANES + i - d : i;
-            high[i] = i & d ? LANES + i : i + d;
-        }
+        const ivec low = v_pairs(d), high = low + d;
         UNROLL for (int i = 0; i < d; i++) {
             vec x = rows[i], y = rows[i + d];
             rows[i] = V_SHUFFLE_FROM(x, y, low) + V_SHUFFLE_FROM(x, y, high);
