@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convgrad import backends, functional, reference
+from convgrad import backends, functional, reference, threads
 from convgrad._native import runtime
 
 torch = pytest.importorskip("torch")
@@ -205,3 +205,34 @@ def test_messages(module, call, error, message):
     with pytest.raises(error) as caught:
         call(module)
     assert str(caught.value) == message
+
+
+# (rows, in, out) for every way through the products: sums along the features, rows as they lie, panels, panels of x
+# transposed; each with vectors, tiles, chains and blocks cut short.
+WAYS = [(1, 10, 300), (1, 2100, 33), (3, 130, 65), (8, 1100, 70), (64, 600, 10), (70, 515, 16), (9, 40, 50), (2, 6, 40)]
+WAYS += [(17, 130, 129), (33, 300, 140), (70, 128, 300), (96, 257, 500), (97, 257, 130), (250, 70, 66), (40, 7, 530)]
+
+
+@pytest.mark.parametrize("sizes", WAYS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_way_through_the_products(backend, sizes, dtype, rng, check_close):
+    x, weight, bias, grad = arrays(rng, dtype, *sizes)
+    exact = [array.astype(np.float64) for array in (x, weight, bias, grad)]
+    n, n_in, n_out = sizes
+    for at in (1, 3):
+        with threads(at):
+            y = functional.linear(x, weight, bias, activation="relu")
+            gradients = functional.linear_backward(grad, x, weight)
+            flipped = functional.linear(x[:, ::-1], weight[:, ::-1], bias)
+            turned = functional.linear(np.asfortranarray(x), np.asfortranarray(weight), bias)
+        check_close(y, np.maximum(exact[0] @ exact[1].T + exact[2], 0), n_in)
+        check_close(flipped, exact[0] @ exact[1].T + exact[2], n_in)
+        check_close(turned, exact[0] @ exact[1].T + exact[2], n_in)
+        expected = (exact[3] @ exact[1], exact[3].T @ exact[0], exact[3].sum(0))
+        for actual, wanted, length in zip(gradients, expected, (n_out, n, n), strict=True):
+            check_close(actual, wanted, length)
+        results = [y, *gradients]
+        if at == 1:
+            first = results
+    for one, many in zip(first, results, strict=True):
+        np.testing.assert_array_equal(one, many)

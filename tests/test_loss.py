@@ -1,6 +1,7 @@
 """Softmax and the losses: against float64 formulas, PyTorch, central differences and the twin."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -473,3 +474,48 @@ def test_messages_and_nothing_is_written(module, call, error, message):
         call(module)
     assert str(caught.value) == message
     np.testing.assert_array_equal(OUT, 7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_every_short_length(backend, dtype, rng, check_close):
+    # 37 rows: whole vectors of rows, taken transposed, and some left over
+    for k in (*range(1, 36), 64):
+        x, grad = (8 * rng.standard_normal((37, k)).astype(dtype) for _ in range(2))
+        e = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
+        p = e / e.sum(axis=1, keepdims=True)
+        g = grad.astype(np.float64) / 8
+        grad = grad / dtype(8)
+        y = functional.softmax(x)
+        check_close(y, p, k, k)
+        check_close(functional.softmax_backward(grad, y), p * (g - (g * p).sum(axis=1, keepdims=True)), 4 * k, k)
+        log_y = functional.log_softmax(x)
+        check_close(log_y, np.log(p), k, k)
+        check_close(functional.log_softmax_backward(grad, log_y), g - p * g.sum(axis=1, keepdims=True), 8 * k, k)
+        for function, operand in ((functional.softmax, x), (functional.log_softmax, x)):
+            fresh, copy = function(operand), operand.copy()
+            assert function(copy, out=copy) is copy
+            np.testing.assert_array_equal(copy, fresh)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_bad_target_is_found_wherever_it_stands(backend, dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    logits = np.zeros((7, 31), dtype)
+    for position in (0, 1, 62, 63, 64, 65, 127, 128, 190, 216):
+        for value in (np.nan, -np.nan, np.inf, -np.inf, -tiny, -1.0, -0.0, tiny, np.finfo(dtype).max):
+            targets = np.full((7, 31), 0.5, dtype)
+            targets.flat[position] = value
+            finite, not_negative = bool(np.isfinite(value)), bool(value >= 0)
+            place = re.escape(str(tuple(map(int, np.unravel_index(position, (7, 31))))))
+            out = np.full((7, 31), 7, dtype)
+            if finite:
+                functional.sigmoid_cross_entropy(logits, targets)
+            else:
+                with pytest.raises(ValueError, match=f"targets must be finite; got .* at index {place}"):
+                    functional.sigmoid_cross_entropy(logits, targets, out=out)
+            if finite and not_negative:
+                functional.softmax_cross_entropy(logits, targets)
+            else:
+                with pytest.raises(ValueError, match=f"must be finite and at least 0; got .* at index {place}"):
+                    functional.softmax_cross_entropy(logits, targets, out=out)
+            assert (out == 7).all()
