@@ -3,10 +3,9 @@
 from typing import Any
 
 conv: Any
-dense: Any
 elementwise: Any
 local: Any
 norm: Any
-optimizer: Any
 pool: Any
 rows: Any
+training: Any
