@@ -56,7 +56,8 @@ def report(name, suite, options, measure):
         sys.exit(f"no case of {name} contains {options.only!r}")
     host = {"cpu": cpu_name(), "isa": runtime.isa(), "torch": torch.__version__, "numpy": np.__version__}
     notes = suite.notes() if hasattr(suite, "notes") else []
-    content = {"suite": name, "host": host, "rounds": options.rounds, "notes": notes, "rows": rows}
+    content = {"suite": name, "host": host, "threads": options.threads, "rounds": options.rounds, "notes": notes}
+    content["rows"] = rows
     lines = _lines(content, suite.__doc__.strip())
     print("\n".join(lines[: lines.index(_HEAD[0])]))
     if options.only:
@@ -91,7 +92,7 @@ _HEAD = (
 
 
 def _lines(content, what):
-    host, rows = content["host"], content["rows"]
+    host, rows, threads = content["host"], content["rows"], " ".join(map(str, content["threads"]))
     ratio = lambda row: row["ratios"][0]
     label = lambda row: f"{row['family']} {row['case']} ({row['threads']} thr) {ratio(row):.2f}x"
     lines = [
@@ -101,7 +102,7 @@ def _lines(content, what):
         "",
         f"{host['cpu']}; kernels: {host['isa']}; {content['rounds']} rounds interleaved, median of paired ratios "
         "(above 1: convgrad is faster).",
-        f"Reproduce: `python asv_bench/peers.py {content['suite']}`.",
+        f"Reproduce: `python asv_bench/peers.py {content['suite']} --threads {threads}`.",
         *content["notes"],
         "",
         "| family | geometric mean | worst |",
