@@ -61,7 +61,7 @@ INLINE vec v_exp_negative(vec x) {
     const vec magic = v_set1(ROUND_MAGIC);
     x = v_max(v_set1(EXP_LOW), x);
     vec n = (x * v_set1(LOG2_E) + magic) - magic, r = (x - n * v_set1(LN2_HIGH)) - n * v_set1(LN2_LOW);
-    return v_scale(v_set1(1) + (r * r * v_polynomial(r, exp_q, COUNT(exp_q)) + r), n);
+    return v_scale(v_set1(1) + (r * r * v_polynomial(r, exp_q, COUNT(exp_q)) + r), v_power_of(n));
 }
 
 /* Sum of exp(x - max) over a row; the terms go to y where that is not NULL. */
