@@ -143,7 +143,8 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REA
                               const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
                               ptrdiff_t result_step, int first, const REAL *next) {
     broadcast_tile tile = broadcast_tile_for((int)(width / LANES), pixels);
-    ptrdiff_t most = MIN(CHAIN_TERMS, PANEL_BYTES / (width * (ptrdiff_t)sizeof(REAL)));
+    /* the same for narrower tiles, so that channels with equal weights have equal bits */
+    ptrdiff_t most = MIN(CHAIN_TERMS, PANEL_BYTES / (TILE_CHANNELS_MAX * LANES * (ptrdiff_t)sizeof(REAL)));
     ptrdiff_t passes = ceil_div(MAX(terms, 1), most), run = ceil_div(terms, passes);
     for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
         ptrdiff_t n = MIN(run, terms - t);

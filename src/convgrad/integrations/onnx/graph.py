@@ -1,0 +1,310 @@
+"""ONNX models read into a graph of our own: nodes in the order in which they can run, and named constants.
+
+Everything in a file is taken to be hostile until it has been checked here: sizes are multiplied out as Python integers
+before anything is allocated, and data outside the file is read only from regular files inside the model's folder.
+
+Source: ONNX intermediate representation (onnx/docs/IR.md) and ExternalData.md, versions 3 to current.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, ModelProto, TensorProto, defs, helper, numpy_helper
+
+OLDEST_OPSET = 7
+
+# Arrays larger than this are refused, whether a file declares them or a node would make them.
+MAX_ARRAY_BYTES = 2**33
+
+Value = np.ndarray[Any, Any]
+
+
+class ModelError(ValueError):
+    """A model that is corrupt or does not fit together, or inputs that do not fit the model."""
+
+
+class UnsupportedModelError(ModelError):
+    """A sound model with operators or attribute values that this backend lacks; `problems` lists all of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("prepare: this backend cannot run the model:\n" + "\n".join(f"  {line}" for line in problems))
+
+
+@dataclass(slots=True)
+class Node:
+    """One application of an operator. `a` holds its attributes, those left out with the operator's defaults, and
+
+    a.op, a.version : the operator, and the operator set that last changed it
+    a.outputs : how many of its results are named
+    a.fixed_weight, a.fixed_bias, a.activation, a.packs : what `fusion` made of constant inputs and of following nodes; a.packs are
+        the packed weights, by shape of one sample
+    """
+
+    op: str
+    name: str
+    inputs: list[str]  # "" where an optional input is left out
+    outputs: list[str]
+    a: SimpleNamespace
+    fused: list[str] = field(default_factory=list)  # names of nodes that were merged into this one
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.name!r}"
+
+
+@dataclass(slots=True)
+class Port:
+    """An input or output of the model: sizes that are not fixed are None or the name of a free dimension."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(slots=True)
+class Graph:
+    """Nodes in the order in which they can run."""
+
+    nodes: list[Node]
+    constants: dict[str, Value]
+    inputs: list[Port]
+    outputs: list[Port]
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """For every value the nodes that read it, one entry for each reading."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                readers.setdefault(name, []).append(node)
+        return readers
+
+
+def check_size(what: str, shape: tuple[int, ...], dtype: Any) -> None:
+    """Refuse shapes with negative sizes and arrays above MAX_ARRAY_BYTES."""
+    if any(size < 0 for size in shape):
+        raise ModelError(f"{what}: sizes must not be negative, got shape {tuple(shape)}")
+    n_bytes = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
+    if n_bytes > MAX_ARRAY_BYTES:
+        raise ModelError(
+            f"{what}: an array of shape {tuple(shape)} and {np.dtype(dtype)} would take {n_bytes} bytes, more than the "
+            f"{MAX_ARRAY_BYTES} of convgrad.integrations.onnx.graph.MAX_ARRAY_BYTES"
+        )
+
+
+def load(model: ModelProto | bytes | str | os.PathLike[str]) -> tuple[ModelProto, Path | None]:
+    """Return a model and the folder of its external data (None: it may have none)."""
+    if isinstance(model, ModelProto):
+        return model, None
+    folder = None
+    if isinstance(model, (str, os.PathLike)):
+        folder = Path(model).resolve().parent
+        model = Path(model).read_bytes()
+    elif not isinstance(model, bytes):
+        raise TypeError(f"prepare: model must be an onnx.ModelProto, its bytes or a path, got {type(model).__name__}")
+    try:
+        return onnx.load_model_from_string(model), folder
+    except DecodeError as error:
+        raise ModelError(f"prepare: not an ONNX model: {error}") from None
+
+
+def read(model: ModelProto | bytes | str | os.PathLike[str]) -> Graph:
+    """Read a model; ModelError where it is corrupt, UnsupportedModelError where its kind is not for this backend."""
+    proto, folder = load(model)
+    graph = proto.graph
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if not opset or not graph.output:
+        raise ModelError("prepare: the model names no operator set of ONNX or has no outputs: the file is corrupt")
+    if not OLDEST_OPSET <= opset <= defs.onnx_opset_version():
+        raise UnsupportedModelError(
+            [f"operator set {opset}: {OLDEST_OPSET} to {defs.onnx_opset_version()} are known; convert the model with "
+             "onnx.version_converter"]
+        )  # fmt: skip
+    if graph.sparse_initializer:
+        raise UnsupportedModelError([f"sparse initialiser {t.values.name!r}" for t in graph.sparse_initializer])
+    constants = {}
+    for tensor in graph.initializer:
+        if not tensor.name or tensor.name in constants:
+            raise ModelError(f"prepare: initialiser name {tensor.name!r} is empty or used twice")
+        constants[tensor.name] = read_tensor(tensor, folder, f"initialiser {tensor.name!r}")
+    inputs = [_port(port) for port in graph.input if port.name not in constants]
+    return Graph(_sorted(graph, opset, folder, constants, inputs), constants, inputs, [_port(p) for p in graph.output])
+
+
+def _port(info: onnx.ValueInfoProto) -> Port:
+    kind = info.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise UnsupportedModelError([f"{info.name!r} is a {kind or 'value without type'}: only tensors are known"])
+    dtype = _dtype(info.type.tensor_type.elem_type, f"{info.name!r}")
+    if not info.type.tensor_type.HasField("shape"):
+        return Port(info.name, dtype, None)
+    shape = tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in info.type.tensor_type.shape.dim
+    )
+    check_size(f"prepare: {info.name!r}", tuple(size for size in shape if isinstance(size, int)), dtype)
+    return Port(info.name, dtype, shape)
+
+
+def _dtype(code: int, what: str) -> np.dtype[Any]:
+    try:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(code))
+    except KeyError:
+        raise ModelError(f"prepare: {what} has the unknown element type {code}") from None
+
+
+def read_tensor(tensor: TensorProto, folder: Path | None, what: str) -> Value:
+    """The array of a tensor; ModelError where its data is not exactly what its shape and type ask for."""
+    dtype, dims = _dtype(tensor.data_type, what), tuple(tensor.dims)
+    check_size(f"prepare: {what}", dims, dtype)
+    count = math.prod(dims)
+    external = tensor.data_location == TensorProto.EXTERNAL
+    if external:
+        if not (dtype.isbuiltin and dtype != np.dtype(object)):
+            raise UnsupportedModelError([f"{what}: external data of type {dtype}"])
+        return _external(tensor, folder, dtype, dims, what)
+    field_name = helper.tensor_dtype_to_field(tensor.data_type)
+    if dtype.isbuiltin and dtype != np.dtype(object):
+        raw = tensor.HasField("raw_data")
+        found = len(tensor.raw_data) if raw else len(getattr(tensor, field_name))
+        wanted = count * dtype.itemsize if raw else count * (2 if dtype.kind == "c" else 1)
+        if found != wanted:
+            raise ModelError(
+                f"prepare: {what} of shape {dims} and {dtype} needs {wanted} {'bytes' if raw else 'entries'} of data "
+                f"but has {found}: the file is corrupt"
+            )
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, IndexError) as error:
+        raise ModelError(f"prepare: {what}: {error}") from None
+    if array.dtype != object:
+        array.flags.writeable = False
+    return array
+
+
+def _external(
+    tensor: TensorProto, folder: Path | None, dtype: np.dtype[Any], dims: tuple[int, ...], what: str
+) -> Value:
+    """The array of a tensor in a file of its own, which must be a regular file inside the model's folder."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    if folder is None:
+        raise ModelError(
+            f"prepare: {what} lies in the external file {location!r} but the model came without its folder; "
+            "pass the path of the model's file, or load it with onnx.load"
+        )
+    path = (folder / location).resolve()
+    if not location or not path.is_relative_to(folder) or not path.is_file():
+        raise ModelError(
+            f"prepare: {what} points to {location!r}, which is not a file inside the model's folder {folder}; "
+            "move the data there"
+        )
+    try:
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", math.prod(dims) * dtype.itemsize))
+    except ValueError:
+        raise ModelError(f"prepare: {what} has an offset or length that is not a number: {entries}") from None
+    if length != math.prod(dims) * dtype.itemsize or offset < 0 or offset + length > path.stat().st_size:
+        raise ModelError(
+            f"prepare: {what} of shape {dims} and {dtype} needs {math.prod(dims) * dtype.itemsize} bytes but asks for "
+            f"{length} at {offset} of {location!r}, which has {path.stat().st_size}"
+        )
+    array = np.fromfile(path, dtype.newbyteorder("<"), math.prod(dims), offset=offset).astype(dtype, copy=False)
+    return array.reshape(dims)
+
+
+def _sorted(
+    graph: onnx.GraphProto, opset: int, folder: Path | None, constants: dict[str, Value], inputs: list[Port]
+) -> list[Node]:
+    """The nodes in an order in which they can run; ModelError for cycles and for values that nothing defines."""
+    protos = list(graph.node)
+    defined = Counter([*constants, *(port.name for port in inputs)])
+    producer = {}
+    for i, proto in enumerate(protos):
+        for name in filter(None, proto.output):
+            defined[name] += 1
+            producer[name] = i
+    twice = sorted(name for name, times in defined.items() if times > 1)
+    if twice:
+        raise ModelError(f"prepare: values are defined more than once: {', '.join(map(repr, twice))}")
+    missing = [f"{_name(p, i)} reads {name!r}" for i, p in enumerate(protos) for name in p.input
+               if name and name not in defined]  # fmt: skip
+    missing += [f"the model returns {port.name!r}" for port in graph.output if port.name not in defined]
+    if missing:
+        raise ModelError(f"prepare: no node, input or initialiser defines what is read here: {'; '.join(missing)}")
+    waiting = [len({name for name in proto.input if name in producer}) for proto in protos]
+    readers: dict[str, list[int]] = {}
+    for i, proto in enumerate(protos):
+        for name in {name for name in proto.input if name in producer}:
+            readers.setdefault(name, []).append(i)
+    ready = [i for i, count in enumerate(waiting) if not count]  # a heap: the file's order wherever it will do
+    order = []
+    while ready:
+        i = heapq.heappop(ready)
+        order.append(i)
+        for name in filter(None, protos[i].output):
+            for reader in readers.get(name, ()):
+                waiting[reader] -= 1
+                if not waiting[reader]:
+                    heapq.heappush(ready, reader)
+    if len(order) < len(protos):
+        stuck = [_name(protos[i], i) for i, count in enumerate(waiting) if count]
+        raise ModelError(f"prepare: the graph has a cycle; these nodes wait for each other: {', '.join(stuck[:10])}")
+    problems: list[str] = []
+    nodes = [_node(protos[i], i, opset, folder, problems) for i in order]
+    if problems:
+        raise UnsupportedModelError(problems)
+    return nodes
+
+
+def _name(proto: onnx.NodeProto, position: int) -> str:
+    return f"{proto.op_type} {proto.name or f'#{position}'!r}"
+
+
+def _node(proto: onnx.NodeProto, position: int, opset: int, folder: Path | None, problems: list[str]) -> Node:
+    """One node with the defaults of its operator; what cannot be read goes to `problems`."""
+    what = _name(proto, position)
+    attributes: dict[str, Any] = {}
+    version = 0
+    try:
+        if proto.domain not in ("", "ai.onnx"):
+            raise defs.SchemaError
+        schema = defs.get_schema(proto.op_type, opset, "")
+    except defs.SchemaError:
+        problems.append(f"{what}: no such operator in operator set {opset} of ONNX (domain {proto.domain!r})")
+    else:
+        version = schema.since_version
+        if schema.deprecated:
+            problems.append(f"{what}: no longer an operator of operator set {opset}")
+        if not schema.min_input <= len(proto.input) <= schema.max_input or len(proto.output) > schema.max_output:
+            raise ModelError(f"prepare: {what} has {len(proto.input)} inputs and {len(proto.output)} outputs, which "
+                             f"operator set {opset} does not allow")  # fmt: skip
+        for name, known in schema.attributes.items():
+            if known.required and name not in {attribute.name for attribute in proto.attribute}:
+                raise ModelError(f"prepare: {what} lacks its attribute {name!r}")
+            default = known.default_value
+            attributes[name] = helper.get_attribute_value(default) if default.type else None
+        for attribute in proto.attribute:
+            if attribute.name not in schema.attributes:
+                raise ModelError(f"prepare: {what} has no attribute {attribute.name!r} in operator set {opset}")
+            attributes[attribute.name] = _attribute(attribute, folder, f"{what}, attribute {attribute.name!r}")
+    attributes = {key: value.decode(errors="replace") if isinstance(value, bytes) else value
+                  for key, value in attributes.items()}  # fmt: skip
+    a = SimpleNamespace(**attributes, op=proto.op_type, version=version, outputs=len(proto.output))
+    return Node(proto.op_type, proto.name or f"#{position}", list(proto.input), list(proto.output), a)
+
+
+def _attribute(attribute: AttributeProto, folder: Path | None, what: str) -> Any:
+    if attribute.type == AttributeProto.TENSOR:
+        return read_tensor(attribute.t, folder, what)
+    value = helper.get_attribute_value(attribute)
+    return tuple(value) if isinstance(value, (list, tuple)) or hasattr(value, "add") else value
