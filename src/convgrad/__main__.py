@@ -1,4 +1,4 @@
-"""Command line: ``python -m convgrad demo``, ``gan`` and ``info``."""
+"""Command line: ``python -m convgrad demo``, ``gan``, ``info`` and ``run``."""
 
 import argparse
 import sys
@@ -14,12 +14,15 @@ the diagnostics as it goes, then a diagnosis in words, how many of the ten class
 generated digits and their Fréchet distance to real ones; writes digits-gan.safetensors (needs the checkpoints extra)
 and digits-gan.png (needs the plots extra). Takes under two minutes on two cores."""
 
+RUN = """Runs an ONNX model with the convgrad backend (needs the onnx extra): prints the outputs with their largest
+entries, and the time of every node; nodes that were folded or fused away do not appear."""
+
 
 def main(arguments=None):
     """Run the command line; return the exit code: 0 done, 1 failed, 2 wrong usage (raised by argparse), 130 Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
-        return {"info": _info, "demo": _demo, "gan": _gan}[options.command](options)
+        return {"info": _info, "demo": _demo, "gan": _gan, "run": _run}[options.command](options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -46,6 +49,16 @@ def _parser():
         help="print version, instruction set and threads",
         description="Prints version, instruction set, threads and which optional packages are installed.",
     )
+    run = commands.add_parser("run", help="run an ONNX model", description=RUN)
+    run.add_argument("model", metavar="MODEL.onnx")
+    run.add_argument(
+        "--input", action="append", default=[], metavar="[NAME=]SOURCE",
+        help="FILE.npy, FILE.pb (a TensorProto), random or zeros, once for each input (default: random)",
+    )  # fmt: skip
+    run.add_argument("--threads", type=_whole("threads", 1), metavar="N", help="threads (default: all)")
+    run.add_argument("--top", type=_whole("top", 1), default=5, metavar="K", help="largest entries shown (default 5)")
+    run.add_argument("--repeat", type=_whole("repeat", 1), default=5, metavar="N", help="timed runs (default 5)")
+    run.add_argument("--output", metavar="DIR", help="write the outputs there as .npy files")
     return parser
 
 
@@ -102,13 +115,36 @@ def _gan(options):
     return 130 if results["history"].interrupted else 0
 
 
+def _run(options):
+    from .threads import get_num_threads
+
+    try:
+        from .integrations.onnx import ModelError
+        from .integrations.onnx.command import run
+    except ModuleNotFoundError as error:
+        print(f"convgrad run: {error}; pip install convgrad[onnx]", file=sys.stderr)
+        return 1
+    n_threads = options.threads or get_num_threads()
+    try:
+        return run(
+            options.model, options.input, n_threads=n_threads, top=options.top, repeat=options.repeat,
+            output=options.output,
+        )  # fmt: skip
+    except (ModelError, MemoryError) as error:
+        print(f"convgrad run: {error}", file=sys.stderr)
+        return 1
+
+
 def _info(options):
     import importlib.metadata
 
     from .config import show_config
 
     show_config()
-    for package, extra in (("safetensors", "checkpoints"), ("matplotlib", "plots"), ("tqdm", "progress")):
+    for package, extra in (
+        ("safetensors", "checkpoints"), ("matplotlib", "plots"), ("tqdm", "progress"), ("onnx", "onnx"),
+        ("autograd", "autograd"),
+    ):  # fmt: skip
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

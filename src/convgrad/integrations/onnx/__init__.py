@@ -23,9 +23,10 @@ import onnx
 from onnx import ModelProto, NodeProto, helper
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
+from ...typing import AnyArray
 from . import kernels as kernels
 from .fusion import check_operators, simplify
-from .graph import Graph, ModelError, Port, UnsupportedModelError, Value, check_size, read
+from .graph import Graph, ModelError, Port, UnsupportedModelError, check_size, read
 from .program import Program
 
 __all__ = [
@@ -43,25 +44,31 @@ __all__ = [
 _PLANS = 4  # shapes of inputs whose plans are kept
 
 Model = ModelProto | bytes | str | os.PathLike[str]
-Inputs = Mapping[str, Value] | Sequence[Value] | Value
+Inputs = Mapping[str, AnyArray] | Sequence[AnyArray] | AnyArray
 
 
 class PreparedModel(BackendRep):
-    """A model ready to run; any thread may call `run`, calls with the same shapes take turns."""
+    """A model ready to run; any thread may call `run`, calls with the same shapes take turns.
+
+    ports : the inputs, each with name, dtype and shape (None or a name where a size is free)
+    input_names, output_names : list of str
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._programs: dict[tuple[Any, ...], Program] = {}
+        self.ports = tuple(graph.inputs)
         self.input_names = [port.name for port in graph.inputs]
         self.output_names = [port.name for port in graph.outputs]
-        if all(port.shape is not None and all(isinstance(s, int) for s in port.shape) for port in graph.inputs):
+        self._named = namedtupledict("Outputs", self.output_names)
+        if all(port.is_fixed for port in graph.inputs):
             program = Program(graph)
             if program.static:  # everything that may fail does so here
-                zeros = {port.name: np.zeros(port.shape, port.dtype) for port in graph.inputs}  # type: ignore[arg-type]
+                zeros = {port.name: np.zeros(port.sizes(), port.dtype) for port in graph.inputs}
                 program.run(zeros)
                 self._programs[_key(zeros)] = program
 
-    def run(self, inputs: Inputs, **kwargs: Any) -> tuple[Value, ...]:
+    def run(self, inputs: Inputs, **kwargs: Any) -> tuple[AnyArray, ...]:
         """The model's outputs, as a named tuple.
 
         Parameters
@@ -75,17 +82,17 @@ class PreparedModel(BackendRep):
         """
         if kwargs:
             raise TypeError(f"run: unknown options {sorted(kwargs)}; there are none")
-        return namedtupledict("Outputs", self.output_names)(*self._run(inputs)[0])
+        return self._named(*self._run(inputs)[0])
 
-    def profile(self, inputs: Inputs) -> tuple[tuple[Value, ...], list[tuple[str, str, float]]]:
+    def profile(self, inputs: Inputs) -> tuple[tuple[AnyArray, ...], list[tuple[str, str, float]]]:
         """As `run`, with (name, operator, seconds) of every node that was run, those that were fused left out."""
         self._run(inputs)
         outputs, program = self._run(inputs, profile=True)
         times = [(step.node.name, step.node.op, program.times[step.node.name]) for step in program.steps]
         program.times.clear()
-        return namedtupledict("Outputs", self.output_names)(*outputs), times
+        return self._named(*outputs), times
 
-    def _run(self, inputs: Inputs, profile: bool = False) -> tuple[list[Value], Program]:
+    def _run(self, inputs: Inputs, profile: bool = False) -> tuple[list[AnyArray], Program]:
         feeds = self._feeds(inputs)
         key = _key(feeds)
         program = self._programs.get(key)
@@ -95,7 +102,7 @@ class PreparedModel(BackendRep):
             program = self._programs.setdefault(key, Program(self._graph))
         return program.run(feeds, profile), program
 
-    def _feeds(self, inputs: Inputs) -> dict[str, Value]:
+    def _feeds(self, inputs: Inputs) -> dict[str, AnyArray]:
         if isinstance(inputs, np.ndarray) or np.isscalar(inputs):
             inputs = [inputs]  # type: ignore[list-item]
         if isinstance(inputs, Mapping):
@@ -109,7 +116,7 @@ class PreparedModel(BackendRep):
         return {port.name: _feed(port, feeds[port.name]) for port in self._graph.inputs}
 
 
-def _feed(port: Port, value: Any) -> Value:
+def _feed(port: Port, value: Any) -> AnyArray:
     value = np.asarray(value)
     if value.dtype != port.dtype:
         raise ModelError(
@@ -125,7 +132,7 @@ def _feed(port: Port, value: Any) -> Value:
     return value
 
 
-def _key(feeds: dict[str, Value]) -> tuple[Any, ...]:
+def _key(feeds: dict[str, AnyArray]) -> tuple[Any, ...]:
     return tuple(value.shape for value in feeds.values())
 
 
@@ -166,7 +173,7 @@ class ConvgradBackend(Backend):
         return PreparedModel(graph)
 
     @classmethod
-    def run_model(cls, model: Model, inputs: Inputs, device: str = "CPU", **kwargs: Any) -> tuple[Value, ...]:
+    def run_model(cls, model: Model, inputs: Inputs, device: str = "CPU", **kwargs: Any) -> tuple[AnyArray, ...]:
         """`prepare` and `run` in one call."""
         return cls.prepare(model, device, **kwargs).run(inputs)
 
@@ -178,8 +185,8 @@ class ConvgradBackend(Backend):
         device: str = "CPU",
         outputs_info: Sequence[tuple[np.dtype[Any], tuple[int, ...]]] | None = None,
         **kwargs: Any,
-    ) -> tuple[Value, ...]:
-        """Run one node. `opset_version` is the operator set, by default the current one; `outputs_info` is not needed."""
+    ) -> tuple[AnyArray, ...]:
+        """Run one node, of operator set `opset_version` (default: the current one); `outputs_info` is not needed."""
         opset = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
         names = [name for name in node.input if name]
         given = inputs.values() if isinstance(inputs, Mapping) else [inputs] if np.isscalar(inputs) else inputs

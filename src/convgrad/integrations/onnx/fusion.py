@@ -21,6 +21,7 @@ from .operators import TABLE, Operator, node_problem
 
 _FAILURES = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, MemoryError, AttributeError)
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_SAME_NDIM = (*ACTIVATIONS, "(scale and shift)", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Clip", "LRN")
 
 
 def _affine(a, x, out=None):
@@ -51,9 +52,14 @@ def check_operators(graph: Graph) -> None:
     """UnsupportedModelError with everything in the graph that the table of operators lacks."""
     dtypes: dict[str, Any] = {name: value.dtype for name, value in graph.constants.items()}
     dtypes.update((port.name, port.dtype) for port in graph.inputs)
+    ndims = {name: value.ndim for name, value in graph.constants.items()}
+    ndims.update((port.name, len(port.shape)) for port in graph.inputs if port.shape is not None)
     problems = []
     for node in graph.nodes:
         found = [dtypes.get(name) for name in node.inputs] or [None]
+        node.a.ndims = [ndims.get(name) for name in node.inputs[:2]]
+        training = node.inputs[2] if node.op == "Dropout" and len(node.inputs) > 2 else ""
+        node.a.training = bool(training) and np.any(graph.constants.get(training, True))
         problem = node_problem(node, found)
         if problem:
             problems.append(f"{node}: {problem} is not supported")
@@ -82,10 +88,12 @@ def _drop_copies(graph: Graph, kept: set[str]) -> None:
     """Give the readers of an Identity, or of a Dropout (which does nothing here), its input."""
     same: dict[str, str] = {}
     remaining = []
+    used = kept | {name for node in graph.nodes for name in node.inputs}
     for node in graph.nodes:
         node.inputs = [same.get(name, name) for name in node.inputs]
         training = len(node.inputs) > 2 and node.inputs[2]
-        copies = node.op == "Identity" or (node.op == "Dropout" and node.a.outputs == 1 and not training)
+        mask = len(node.outputs) > 1 and node.outputs[1] in used
+        copies = node.op == "Identity" or (node.op == "Dropout" and not mask and not training)
         if copies and node.outputs[0] not in kept:
             same[node.outputs[0]] = node.inputs[0]
         else:
@@ -110,11 +118,13 @@ def _bind(node: Node, constants: dict[str, Value]) -> None:
     a = node.a
     a.fixed_weight, a.fixed_bias, a.activation, a.packs = None, None, None, {}
     others = node.inputs[1:]
-    if not others or not others[0] in constants or any(name and name not in constants for name in others):
+    if not others or others[0] not in constants or any(name and name not in constants for name in others):
         return
     if constants[others[0]].dtype not in (np.float32, np.float64) or node.op not in (*_WEIGHTED, "BatchNormalization"):
         return
-    weight, bias, *rest = [constants.get(name) for name in others] + [None]
+    given: list[Any] = [constants.get(name) for name in others]
+    rest: list[Any]
+    weight, bias, *rest = [*given, None]
     if node.op == "BatchNormalization":
         if not getattr(a, "training_mode", 0) and a.outputs == 1 and getattr(a, "spatial", 1):
             mean, variance = (value.astype(np.float64) for value in rest[:2])
@@ -153,7 +163,6 @@ def _fuse(graph: Graph, kept: set[str]) -> None:
 
     def absorb(node: Node, *others: Node) -> None:
         node.outputs[0] = others[-1].outputs[0]
-        node.fused += [other.name for other in others]
         gone.update(map(id, others))
 
     for node in graph.nodes:
@@ -184,12 +193,15 @@ def _fuse(graph: Graph, kept: set[str]) -> None:
 
 def _ndims(graph: Graph) -> dict[int, int]:
     """The number of axes of the result of each node, by its id, where that is plain to see."""
-    known = {port.name: len(port.shape) for port in graph.inputs if port.shape is not None}
+    known = {name: value.ndim for name, value in graph.constants.items()}
+    known.update((port.name, len(port.shape)) for port in graph.inputs if port.shape is not None)
     found = {}
     for node in graph.nodes:
         ndim = node.a.ndim if node.a.fixed_weight is not None and node.op.startswith("Conv") else None
-        if node.op in (*ACTIVATIONS, "(scale and shift)", "MaxPool", "AveragePool", "Concat", "Clip", "LRN", "Dropout"):
+        if node.op in _SAME_NDIM:
             ndim = known.get(node.inputs[0])
+        elif node.op in ("Add", "Sub", "Mul", "Div", "Sum") and all(name in known for name in node.inputs):
+            ndim = max(known[name] for name in node.inputs)
         if ndim is not None:
             known[node.outputs[0]] = found[id(node)] = ndim
     return found
@@ -280,7 +292,7 @@ def _fuse_padding(node: Node, reader: Node | None, constants: dict[str, Value], 
     """Let a convolution do the zero padding of the Pad before it."""
     if reader is None or reader.op != "Conv" or reader.a.fixed_weight is None or node.a.mode != "constant":
         return
-    given = [constants.get(name) if name else None for name in node.inputs[1:]]
+    given: list[Any] = [constants.get(name) if name else None for name in node.inputs[1:]]
     if any(value is None for name, value in zip(node.inputs[1:], given, strict=True) if name) or len(given) > 2:
         return
     pads = np.ravel(given[0]) if given else np.ravel(node.a.pads)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import heapq
 import math
 import os
+import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,12 +23,12 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, TensorProto, defs, helper, numpy_helper
 
-OLDEST_OPSET = 7
+OLDEST_OPSET = 6
 
 # Arrays larger than this are refused, whether a file declares them or a node would make them.
 MAX_ARRAY_BYTES = 2**33
 
-Value = np.ndarray[Any, Any]
+Value = Any  # an array, or None where an optional input is left out
 
 
 class ModelError(ValueError):
@@ -48,8 +49,8 @@ class Node:
 
     a.op, a.version : the operator, and the operator set that last changed it
     a.outputs : how many of its results are named
-    a.fixed_weight, a.fixed_bias, a.activation, a.packs : what `fusion` made of constant inputs and of following nodes; a.packs are
-        the packed weights, by shape of one sample
+    a.fixed_weight, a.fixed_bias, a.activation : what `fusion` made of constant inputs and of following nodes
+    a.packs : packed weights by shape of one sample
     """
 
     op: str
@@ -57,7 +58,6 @@ class Node:
     inputs: list[str]  # "" where an optional input is left out
     outputs: list[str]
     a: SimpleNamespace
-    fused: list[str] = field(default_factory=list)  # names of nodes that were merged into this one
 
     def __str__(self) -> str:
         return f"{self.op} {self.name!r}"
@@ -70,6 +70,15 @@ class Port:
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...] | None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every size is known."""
+        return self.shape is not None and all(isinstance(size, int) for size in self.shape)
+
+    def sizes(self) -> tuple[int, ...]:
+        """The shape, with 1 for what is free."""
+        return tuple(size if isinstance(size, int) else 1 for size in self.shape or ())
 
 
 @dataclass(slots=True)
@@ -123,8 +132,12 @@ def read(model: ModelProto | bytes | str | os.PathLike[str]) -> Graph:
     proto, folder = load(model)
     graph = proto.graph
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    if not opset or not graph.output:
-        raise ModelError("prepare: the model names no operator set of ONNX or has no outputs: the file is corrupt")
+    if not proto.opset_import or not graph.output:
+        raise ModelError("prepare: the model names no operator set or has no outputs: the file is corrupt")
+    if not opset:
+        raise UnsupportedModelError(
+            [f"operator set {entry.domain!r}, and none of ONNX" for entry in proto.opset_import]
+        )
     if not OLDEST_OPSET <= opset <= defs.onnx_opset_version():
         raise UnsupportedModelError(
             [f"operator set {opset}: {OLDEST_OPSET} to {defs.onnx_opset_version()} are known; convert the model with "
@@ -218,8 +231,8 @@ def _external(
             f"prepare: {what} of shape {dims} and {dtype} needs {math.prod(dims) * dtype.itemsize} bytes but asks for "
             f"{length} at {offset} of {location!r}, which has {path.stat().st_size}"
         )
-    array = np.fromfile(path, dtype.newbyteorder("<"), math.prod(dims), offset=offset).astype(dtype, copy=False)
-    return array.reshape(dims)
+    array = np.fromfile(path, dtype, math.prod(dims), offset=offset).reshape(dims)
+    return array if sys.byteorder == "little" else array.byteswap()
 
 
 def _sorted(
@@ -227,6 +240,11 @@ def _sorted(
 ) -> list[Node]:
     """The nodes in an order in which they can run; ModelError for cycles and for values that nothing defines."""
     protos = list(graph.node)
+    names = [name for p in protos for name in (p.op_type, p.domain, p.name, *p.input, *p.output)]
+    names += [*constants, *(port.name for port in [*inputs, *graph.output])]
+    broken = [name for name in names if not isinstance(name, str)]
+    if broken:
+        raise ModelError(f"prepare: names that are not UTF-8: {broken[:5]}: the file is corrupt")
     defined = Counter([*constants, *(port.name for port in inputs)])
     producer = {}
     for i, proto in enumerate(protos):

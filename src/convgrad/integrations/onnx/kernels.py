@@ -15,8 +15,9 @@ from ... import functional as F
 from ..._native.memory import empty
 from ...activations import DEFAULT_PARAMETERS
 from ...shapes import conv_shape, conv_transpose_shape
+from ...typing import Algorithm
 from .graph import ModelError, check_size
-from .operators import operator, reshaped
+from .operators import operator
 
 # ---------------------------------------------------------------- windows
 
@@ -63,8 +64,8 @@ def _padding(a: SimpleNamespace, sizes: Any, kernel: Any, stride: Any, dilation:
 def _window_problem(a: SimpleNamespace, dtypes: list[Any]) -> str | None:
     if a.auto_pad not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         return f"auto_pad {a.auto_pad!r}"
-    kernel = a.kernel_shape
-    return f"{len(kernel)} spatial axes (1 and 2 are supported)" if kernel and len(kernel) not in (1, 2) else None
+    n = len(a.kernel_shape) if a.kernel_shape else next((ndim - 2 for ndim in a.ndims if ndim), 2)
+    return None if n in (1, 2) else f"a window with {n} spatial axes (1 and 2 are supported)"
 
 
 # ---------------------------------------------------------------- convolution and matrix products
@@ -72,10 +73,17 @@ def _window_problem(a: SimpleNamespace, dtypes: list[Any]) -> str | None:
 
 def _packed(a: SimpleNamespace, x: Any, **options: Any) -> Any:
     """The convolution of a node with constant weights, packed for the shape of one sample of x."""
-    packed = a.packs.get(x.shape[1:])
+    tiles = len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
+    # Winograd's weights are four times as many: with few pixels it waits for them (512 channels of 7x7, Xeon with
+    # AVX-512: 95 GFLOP/s, direct 112).
+    algorithm: Algorithm = "direct" if tiles < 10 else "auto"
+    packed = a.packs.get((algorithm, *x.shape[1:]))
     if packed is None:
-        packed = F.prepack_conv2d(a.fixed_weight, a.fixed_bias, input_shape=(1, *x.shape[1:]), activation=a.activation, **options)
-        a.packs[x.shape[1:]] = packed
+        packed = F.prepack_conv2d(
+            a.fixed_weight, a.fixed_bias, input_shape=(1, *x.shape[1:]), activation=a.activation, algorithm=algorithm,
+            **options,
+        )  # fmt: skip
+        a.packs[algorithm, *x.shape[1:]] = packed
         a.fixed_weight, a.fixed_bias = packed.weight, packed.bias  # its own copies: the model's may go
     return packed
 
@@ -112,8 +120,11 @@ def _conv_transpose(a, x, weight=None, bias=None, out=None):
     spans = [(size - 1) * step + dilate * (taps - 1) + 1
              for size, step, dilate, taps in zip(x.shape[2:], stride, dilation, kernel, strict=True)]  # fmt: skip
     if a.output_shape or a.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        wanted = _two(a.output_shape, ndim - 2, 1) if a.output_shape else [s * t for s, t in
-                                                                          zip(x.shape[2:], stride, strict=True)]
+        wanted = (
+            _two(a.output_shape, ndim - 2, 1)
+            if a.output_shape
+            else [s * t for s, t in zip(x.shape[2:], stride, strict=True)]
+        )
         padding, widened = [], []
         for span, more, size in zip(spans, extra, wanted, strict=True):
             total = max(0, span + more - size)
@@ -207,7 +218,7 @@ def _average_pool(a, x, out=None):
     kernel, stride, dilation = _spatial(a, x, a.kernel_shape)
     planes = _rows(x)
     padding = _padding(a, planes.shape[2:], kernel, stride, dilation)
-    ceil_mode, include = bool(getattr(a, "ceil_mode", 0)), bool(a.count_include_pad)
+    ceil_mode, include = bool(getattr(a, "ceil_mode", 0)), bool(getattr(a, "count_include_pad", 0))
     target = None if out is None else _rows(out)
     if dilation == (1, 1):
         y = F.avg_pool2d(planes, kernel, stride=stride, padding=padding, ceil_mode=ceil_mode,
@@ -223,7 +234,9 @@ def _average_pool(a, x, out=None):
         steps -= steps * stride[axis] >= size + padding[axis][0]
         overhang[axis] = max(0, steps * stride[axis] - spare)
     cells = np.ones((1, 1, h, w), x.dtype)
-    around = [(0, 0), (0, 0)] + [(before, after + more) for (before, after), more in zip(padding, overhang, strict=True)]
+    around = [(0, 0), (0, 0)] + [
+        (before, after + more) for (before, after), more in zip(padding, overhang, strict=True)
+    ]
     cells = np.pad(cells, [(0, 0), (0, 0), *padding] if include else [(0, 0)] * 4, constant_values=1)
     cells = np.pad(cells, [(0, 0), (0, 0), *((0, more) for more in overhang)] if include else around)
     options = dict(stride=stride, dilation=dilation)
@@ -236,7 +249,7 @@ def _average_pool(a, x, out=None):
 def _global_pool(a, x, out=None):
     pool = F.global_avg_pool2d if a.op == "GlobalAveragePool" else F.global_max_pool2d
     shape = (*x.shape[:2], *(1,) * (x.ndim - 2))
-    planes = x.reshape(*x.shape[:2], 1, -1)
+    planes = x if x.ndim == 4 else x.reshape(*x.shape[:2], 1, -1)
     return pool(planes, out=None if out is None else out.reshape(*x.shape[:2], 1, 1)).reshape(shape)
 
 
@@ -265,10 +278,11 @@ def activation_of(a: SimpleNamespace) -> Any:
     return (name, float(getattr(a, attribute))) if attribute else name
 
 
-@operator(*ACTIVATIONS, out=True, in_place=True, problem=_activation_problem)
+@operator("Relu", out=True, in_place=True)
+@operator(*(set(ACTIVATIONS) - {"Relu"}), out=True, in_place=True, floats=True, problem=_activation_problem)
 def _activation(a, x, out=None):
     name = ACTIVATIONS[a.op][0]
-    if x.dtype.kind != "f" and name == "relu":
+    if name == "relu" and x.dtype not in (np.float32, np.float64):
         return np.maximum(x, x.dtype.type(0), out=out)
     parameter = (activation_of(a)[1],) if name in DEFAULT_PARAMETERS else ()
     return getattr(F, name)(x, *parameter, out=out)
@@ -294,6 +308,8 @@ def _mish(a, x, out=None):
 def _prelu(a, x, slope, out=None):
     if slope.ndim > x.ndim:
         raise ModelError(f"slope {slope.shape} has more axes than x {x.shape}")
+    if a.version < 7 and slope.ndim == 1 and slope.size > 1:
+        slope = slope.reshape(-1, *[1] * (x.ndim - 2))
     y = np.minimum(x, x.dtype.type(0), out=out)
     y *= slope
     y += np.maximum(x, x.dtype.type(0))

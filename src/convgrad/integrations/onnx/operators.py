@@ -81,7 +81,7 @@ _UNARY = {
     "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan,
     "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh,
 }  # fmt: skip
-_BINARY = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
+_BINARY = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}  # and Div, Pow, which differ for integers
 _LOGICAL = {
     "Equal": np.equal, "Less": np.less, "LessOrEqual": np.less_equal, "Greater": np.greater, "IsNaN": np.isnan,
     "GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor,
@@ -301,7 +301,15 @@ def _size(a, x):
 
 @operator("Concat", out=True)
 def _concat(a, *inputs, out=None):
-    return np.concatenate(inputs, axis=a.axis, out=out)
+    if out is None:
+        return np.concatenate(inputs, axis=a.axis)
+    axis, start = a.axis % out.ndim, 0
+    for x in inputs:  # what lies in its place already is left alone: see `program`
+        part = out[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)]
+        start += x.shape[axis]
+        if part.__array_interface__["data"][0] != x.__array_interface__["data"][0]:
+            part[...] = x
+    return out
 
 
 @operator("Split", shaping=(1,))
@@ -387,7 +395,8 @@ def _blocks(a, x, out=None):
     if b < 1 or (c % (b * b) if a.op == "DepthToSpace" else h % b or w % b):
         raise ModelError(f"blocks of {b} do not divide shape {x.shape}")
     if a.op == "SpaceToDepth":
-        moved = x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4)
+        order = (0, 3, 5, 1, 2, 4) if getattr(a, "mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+        moved = x.reshape(n, c, h // b, b, w // b, b).transpose(order)
         return reshaped(moved, (n, c * b * b, h // b, w // b), out)
     if getattr(a, "mode", "DCR") == "DCR":
         moved = x.reshape(n, b, b, c // (b * b), h, w).transpose(0, 3, 4, 1, 5, 2)
@@ -398,7 +407,10 @@ def _blocks(a, x, out=None):
 
 # ---------------------------------------------------------------- making data
 
-_KNOWN_KINDS = "fiub"
+
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Whether NumPy itself computes with the dtype: not strings, nor the types of 8 bits and less."""
+    return dtype.isbuiltin == 1 and dtype.kind in "fiub"
 
 
 def _cast_dtype(a: SimpleNamespace, dtypes: list[Any]) -> Any:
@@ -407,7 +419,7 @@ def _cast_dtype(a: SimpleNamespace, dtypes: list[Any]) -> Any:
 
 def _cast_problem(a: SimpleNamespace, dtypes: list[Any]) -> str | None:
     pair = [dtypes[0], _cast_dtype(a, dtypes)]
-    foreign = [str(dtype) for dtype in pair if dtype is not None and dtype.kind not in _KNOWN_KINDS]
+    foreign = [str(dtype) for dtype in pair if dtype is not None and not is_number(dtype)]
     return f"from or to {', '.join(foreign)}" if foreign else None
 
 
@@ -416,8 +428,16 @@ def _cast(a, x):
     return x.astype(_cast_dtype(a, []))
 
 
-@operator("Constant", dtype=lambda a, _: _constant(a).dtype,
-          problem=lambda a, _: None if _constant(a) is not None else "a value that is not a tensor of numbers")
+@operator("CastLike", dtype=lambda a, dtypes: dtypes[1])
+def _cast_like(a, x, like):
+    return x.astype(like.dtype)
+
+
+@operator(
+    "Constant",
+    dtype=lambda a, _: _constant(a).dtype,
+    problem=lambda a, _: None if _constant(a) is not None else "a value that is not a tensor of numbers",
+)
 def _constant(a):
     if getattr(a, "value", None) is not None:
         return a.value
@@ -427,7 +447,9 @@ def _constant(a):
     return None
 
 
-@operator("ConstantOfShape", shaping=(0,), dtype=lambda a, _: a.value.dtype if a.value is not None else np.float32)
+@operator(
+    "ConstantOfShape", shaping=(0,), dtype=lambda a, _: np.dtype(np.float32) if a.value is None else a.value.dtype
+)
 def _constant_of_shape(a, shape):
     value = np.zeros(1, np.float32) if a.value is None else a.value
     check_size("result", tuple(ints(shape)), value.dtype)
@@ -444,10 +466,8 @@ def _range(a, start, limit, step):
     return (np.arange(count) * step + start).astype(start.dtype)
 
 
-@operator("Dropout", problem=lambda a, _: None)
+@operator("Dropout", problem=lambda a, _: "training_mode" if a.training else None)
 def _dropout(a, x, ratio=None, training=None):
-    if training is not None and training and (0.5 if ratio is None else ratio) > 0:
-        raise ModelError("training_mode is on: this backend only infers")
     return (x, np.ones(x.shape, bool)) if a.outputs > 1 else x
 
 
@@ -463,8 +483,11 @@ def node_problem(node: Node, dtypes: list[Any]) -> str | None:
         return "this operator"
     if entry.floats and dtypes[0] not in (None, np.float32, np.float64):
         return f"{dtypes[0]} (float32 and float64 are what the kernels compute)"
-    foreign = sorted({str(dtype) for dtype in dtypes if dtype is not None and dtype.kind not in _KNOWN_KINDS})
+    foreign = sorted({str(dtype) for dtype in dtypes if dtype is not None and not is_number(dtype)})
     if foreign and node.op not in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Shape"):
         return ", ".join(foreign)
+    if node.a.version < 7 and (
+        not getattr(node.a, "is_test", 1) or (node.op in (*_BINARY, "Div", "Pow") and node.a.axis is not None)
+    ):
+        return "training, or broadcasting from an axis on, as operator set 6 has it,"
     return entry.problem(node.a, dtypes) if entry.problem else None
-

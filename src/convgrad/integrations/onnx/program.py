@@ -3,9 +3,9 @@
 The first run with given shapes is watched: every value's shape, and which steps always make the same ones. From that
 the block is planned. Each value lives from the step that makes it to the last that reads it; values whose lives do not
 meet share memory. An elementwise step writes over its input where that dies; the inputs of a concatenation along the
-outermost axis are written where its result wants them; views (Reshape, Slice, ...) of such memory are made once. A later
-run with the same shapes takes fresh memory only for the model's outputs, and for steps whose results depend in shape on
-the numbers that they are given.
+outermost axis are written where its result wants them; views (Reshape, Slice, ...) of such memory are made once. A
+later run with the same shapes takes fresh memory only for the model's outputs, and for steps whose results depend in
+shape on the numbers that they are given.
 
 Greedy placement by size: Pisarchyk, Lee (2020), arXiv 2001.03288, section 5.
 """
@@ -37,6 +37,7 @@ class Storage:
     first: int  # the step that makes it
     last: int  # the last step that reads it
     overwritten: int = 2**62  # the first step that writes over one of its values
+    rewritten: int = -1  # the last one
     fixed: bool = False  # not ours to place: inputs, constants, outputs
     parent: Storage | None = None  # a concatenation's result
     offset: int = 0
@@ -138,13 +139,10 @@ class Program:
                 if name and last[name] == i and name not in wanted and name not in constant:
                     values.pop(name, None)
             del given, results
-        outputs = [self._own(values[port.name]) for port in graph.outputs]
+        kept_arrays = [*inputs.values(), *(values[name] for name in constant)]
+        outputs = [_own(values[port.name], kept_arrays) for port in graph.outputs]
         self._plan(kept, {name: values[name] for name in constant}, seen)
         return outputs
-
-    def _own(self, value: Value) -> Value:
-        """A value that the caller may keep and write to."""
-        return value if value.flags.owndata and value.flags.writeable else value.copy()
 
     # ------------------------------------------------------------ planning
 
@@ -216,7 +214,7 @@ class Program:
                 over = self._overwritten(node, i, seen, homes, placed) if ours and entry.in_place else None
                 if over is not None:
                     home = over
-                    home.overwritten = min(home.overwritten, i)
+                    home.overwritten, home.rewritten = min(home.overwritten, i), i
                     home.last = end
                 homes[name] = home
                 if ours:
@@ -257,7 +255,9 @@ class Program:
             n_bytes = math.prod(found.shape) * found.dtype.itemsize
             fits = child is not None and not child.fixed and child.parent is None and child.n_bytes == n_bytes
             fits = fits and found.contiguous and found.view_of is None and node.inputs.count(name) == 1
-            if fits and child.last < home.overwritten and child is not home:  # type: ignore[union-attr]
+            # Neither may write over the other's values while they are read.
+            fits = fits and child.last < home.overwritten and child.rewritten < i  # type: ignore[union-attr]
+            if fits and child is not home:
                 child.parent, child.offset = home, offset  # type: ignore[union-attr]
                 home.first = min(home.first, child.first)  # type: ignore[union-attr]
                 home.last = max(home.last, child.last)  # type: ignore[union-attr]
@@ -281,7 +281,13 @@ class Program:
                 if i >= 0:
                     table[i] = result
         fresh = {step.outputs[0] for step in self.steps if step.fresh is not None}
-        return [table[i] if i in fresh else self._own(table[i]) for i in self._outputs]  # type: ignore[arg-type, misc]
+        return [table[i] if i in fresh else table[i].copy() for i in self._outputs]  # type: ignore[union-attr]
+
+
+def _own(value: Value, others: list[Value]) -> Value:
+    """A value that the caller may keep and write to."""
+    mine = value.flags.owndata and value.flags.writeable and not any(value is other for other in others)
+    return value if mine else value.copy()
 
 
 def _shaping(node: Node) -> list[str]:

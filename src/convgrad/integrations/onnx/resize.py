@@ -1,7 +1,7 @@
 """Resize as a list of one-dimensional interpolations: for each axis that changes, which entries are added up, and how.
 
-y[i] = sum over t of weights[i, t] * x[index[i, t]] along the axis, with one tap for "nearest", two for "linear", four for
-"cubic", and more of the last two where antialias widens them for smaller results.
+y[i] = sum over t of weights[i, t] * x[columns[i, t]] along the axis, with one tap for "nearest", two for "linear", four
+for "cubic", and more of the last two where antialias widens them for smaller results.
 
 Source: ONNX operator Resize, operator sets 10 to current; cubic: Keys (1981), doi 10.1109/TASSP.1981.1163711.
 """
@@ -9,6 +9,7 @@ Source: ONNX operator Resize, operator sets 10 to current; cubic: Keys (1981), d
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,14 +23,16 @@ class Taps(NamedTuple):
     """What one axis needs."""
 
     axis: int
-    index: Value  # (result size, number of taps)
+    columns: Value  # (result size, number of taps)
     weights: Value | None  # likewise; None: one tap with weight 1
     outside: Value | None  # (result size,), where the extrapolation value stands instead
 
 
 def taps(a: SimpleNamespace, x: Value, *inputs: Value | None) -> list[Taps]:
     """The interpolations of a Resize or Upsample node for x and its other inputs, axis by axis."""
-    given = [None if value is None or not value.size else value for value in inputs]
+    given: list[Any] = [None if value is None or not value.size else value for value in inputs]
+    roi: Any
+    sizes: Any
     if a.version < 11:  # (scales), or an attribute of Upsample 7
         roi, scales, sizes = None, given[0] if given else np.asarray(a.scales), None
     else:
@@ -97,7 +100,7 @@ def _positions(coordinates: str, length: int, result: int, scale: float, window:
     return half_pixel
 
 
-_ROUND = {
+_ROUND: dict[str, Callable[[Value], Value]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     "floor": np.floor,
