@@ -211,6 +211,22 @@ UNUSED static void activate_run(int op, REAL parameter, REAL *y, ptrdiff_t n) {
         activation_value_run(op, parameter, y, y, n);
 }
 
+/* The same with a residual, which lies as y does or is NULL, added first. */
+UNUSED static void finish(int op, REAL parameter, const REAL *residual, REAL *y, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    for (; residual && i + LANES <= n; i += LANES)
+        v_store(y + i, v_load(y + i) + v_load(residual + i));
+    if (residual && i < n)
+        v_store_n(y + i, v_load_n(y + i, n - i) + v_load_n(residual + i, n - i), n - i);
+    activate_run(op, parameter, y, n);
+}
+
+/* For arguments of a convolution, or Winograd's: whether results need a last pass, and that pass over n of them. */
+#define FINISHES(a) ((a)->activation != CG_IDENTITY || (a)->residual)
+#define FINISH(a, run, n)                                                                                              \
+    finish((a)->activation, (REAL)(a)->parameter,                                                                      \
+           (a)->residual ? (const REAL *)(a)->residual + ((run) - (REAL *)(a)->y) : 0, run, n)
+
 /* Flat passes. */
 #define ACTIVATION_BLOCK 16384 /* elements; a multiple of every LANES */
 

@@ -39,11 +39,12 @@ typedef struct {
     ptrdiff_t min_offset, max_offset; /* over all taps of all phases */
 } cg_axis;
 
-/* y[n, k, ...] = activation(bias[k] + sum over c and taps of weight[k, c, tap] * x[n, c, ...]) for each group of
- * channels */
+/* y[n, k, ...] = activation(residual[n, k, ...] + bias[k] + sum over c and taps of weight[k, c, tap] * x[n, c, ...])
+ * for each group of channels */
 typedef struct {
     cg_task task;
     const void *x, *weight, *bias; /* IN; bias (groups * K) or NULL */
+    const void *residual;          /* IN, laid out as y, or NULL; not in gradients */
     void *y;                       /* OUT */
     void *packed;                  /* weights as conv_pack left them, or NULL; OUT of conv_pack */
     ptrdiff_t N, groups, C, K;     /* C and K are those of one group */
@@ -93,6 +94,7 @@ typedef struct {
 typedef struct {
     cg_task task;
     const void *x, *weight, *bias; /* IN; bias (K) or NULL */
+    const void *residual;          /* IN, laid out as y with adjacent columns, or NULL; not in gradients */
     void *y;                       /* OUT; for the gradient by the weight: grad_weight (K, C, 3, 3) */
     const void *grad_output;       /* IN, gradient by the weight only */
     void *u, *v, *g, *du;          /* transformed weights, inputs, gradients, products; shared by all threads */

@@ -133,7 +133,7 @@ KERNEL_PLAN(conv_depthwise) {
     a->block_n = a->c_chunk = 1;
     a->block_cols = a->cols.max_count;
     a->k_group = a->K;
-    a->stream = a->activation == CG_IDENTITY && a->cols.max_count % LANES == 0 &&
+    a->stream = !FINISHES(a) && a->cols.max_count % LANES == 0 &&
                 a->y_at.stride_h % (ptrdiff_t)(64 / sizeof(REAL)) == 0 &&
                 (double)a->N * a->groups * a->K * a->rows.max_count * a->cols.max_count * sizeof(REAL) >= STREAM_FAR;
     a->result_at = round_up((a->stage_rows * a->stage_row + 2 * LANES) * sizeof(REAL), 64);
@@ -187,10 +187,10 @@ KERNEL_RUN(conv_depthwise) {
                 depthwise_5_1(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols, stream);
             else
                 depthwise_5_2(stage, a->stage_row, a->stage_cols, w, bias, y, y_row, count, cols, stream);
-            if (a->activation == CG_IDENTITY)
+            if (!FINISHES(a))
                 continue;
             for (ptrdiff_t h = 0; h < (y_row == cols ? 1 : count); h++)
-                activate_run(a->activation, (REAL)a->parameter, y + h * y_row, y_row == cols ? count * cols : cols);
+                FINISH(a, y + h * y_row, y_row == cols ? count * cols : cols);
         }
     }
     if (a->stream)

@@ -108,16 +108,15 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
                         for (ptrdiff_t k = 0; k < n; k++)
                             y[j * at.stride_w + k * at.stride_c] = result[i * pitch + j * width + k];
                 }
-            if (a->activation == CG_IDENTITY)
+            if (!FINISHES(a))
                 continue;
             if (at.stride_w == 1)
                 for (ptrdiff_t k = 0; k < n; k++)
-                    activate_run(a->activation, (REAL)a->parameter, y + k * at.stride_c, wide);
+                    FINISH(a, y + k * at.stride_c, wide);
             else
                 for (ptrdiff_t j = 0; j < wide; j++)
                     for (ptrdiff_t k = 0; k < n; k += at.stride_c == 1 ? n : 1)
-                        activate_run(a->activation, (REAL)a->parameter, y + j * at.stride_w + k * at.stride_c,
-                                     at.stride_c == 1 ? n : 1);
+                        FINISH(a, y + j * at.stride_w + k * at.stride_c, at.stride_c == 1 ? n : 1);
         }
     }
 }
@@ -229,8 +228,8 @@ static void pointwise_block(const cg_conv_args *a, const conv_block *b, const RE
                     copy_run(y + (k + q) * step + j, result + q * tile, n);
         }
     }
-    for (ptrdiff_t k = 0; k < b->k1 - b->k0 && a->activation != CG_IDENTITY; k++)
-        activate_run(a->activation, (REAL)a->parameter, y + k * step + b->j0, j1 - b->j0);
+    for (ptrdiff_t k = 0; k < b->k1 - b->k0 && FINISHES(a); k++)
+        FINISH(a, y + k * step + b->j0, j1 - b->j0);
 }
 
 static void correlate_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
@@ -287,9 +286,8 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
                     taps_before += taps;
                 }
                 if (y)
-                    for (ptrdiff_t q = 0; q < width && a->activation != CG_IDENTITY; q++)
-                        activate_run(a->activation, (REAL)a->parameter, y + q * a->y_at.stride_c,
-                                     part.rows * part.cols);
+                    for (ptrdiff_t q = 0; q < width && FINISHES(a); q++)
+                        FINISH(a, y + q * a->y_at.stride_c, part.rows * part.cols);
                 else if (last)
                     store_results(a, b, &part, out, width, k, MIN(width, b->k1 - k), flat);
             }

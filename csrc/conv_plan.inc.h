@@ -141,7 +141,7 @@ KERNEL_PLAN(conv_correlate) {
     a->n_batches = ceil_div(a->N, a->block_n);
 
     ptrdiff_t line = 64 / sizeof(REAL);
-    a->stream = a->vectors_over_pixels && a->n_chunks == 1 && terms <= CHAIN_TERMS && a->activation == CG_IDENTITY &&
+    a->stream = a->vectors_over_pixels && a->n_chunks == 1 && terms <= CHAIN_TERMS && !FINISHES(a) &&
                 TILE_ROWS_VECTORS * LANES % line == 0 && a->y_at.stride_c % line == 0 &&
                 (double)a->N * a->groups * a->K * pixels * sizeof(REAL) >= STREAM_BYTES;
     a->stream_rows = a->stream && (double)a->N * a->groups * a->K * pixels * sizeof(REAL) >= STREAM_FAR;

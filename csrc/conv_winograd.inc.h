@@ -295,16 +295,16 @@ static void transform_output(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t 
             REAL *y = (REAL *)a->y + sample * at.stride_n + k * at.stride_c + h0 * at.stride_h + w0 * at.stride_w;
             if (at.stride_w == 1 && (at.stride_h == cols || rows == 1)) {
                 transpose_block(y, at.stride_c, stage, LANES, rows * cols, lanes, 0);
-                for (ptrdiff_t q = 0; q < lanes && a->activation != CG_IDENTITY; q++)
-                    activate_run(a->activation, (REAL)a->parameter, y + q * at.stride_c, rows * cols);
+                for (ptrdiff_t q = 0; q < lanes && FINISHES(a); q++)
+                    FINISH(a, y + q * at.stride_c, rows * cols);
                 continue;
             }
             for (ptrdiff_t p = 0; p < rows; p++, y += at.stride_h) {
                 REAL *from = stage + p * cols * LANES;
                 if (at.stride_w == 1) {
                     transpose_block(y, at.stride_c, from, LANES, cols, lanes, 0);
-                    for (ptrdiff_t q = 0; q < lanes && a->activation != CG_IDENTITY; q++)
-                        activate_run(a->activation, (REAL)a->parameter, y + q * at.stride_c, cols);
+                    for (ptrdiff_t q = 0; q < lanes && FINISHES(a); q++)
+                        FINISH(a, y + q * at.stride_c, cols);
                 } else {
                     activate_run(a->activation, (REAL)a->parameter, from, cols * LANES);
                     for (ptrdiff_t q = 0; q < cols; q++)

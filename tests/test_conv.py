@@ -365,3 +365,15 @@ def test_every_twin_has_the_signature_and_the_results_of_its_functional(rng):
         assert type(result) is type(expected)
         for ours, theirs in zip(result, expected, strict=True):
             np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 700, 1, 1), (2, 300, 3, 3), (1, 90, 7, 7)])
+def test_channels_with_equal_weights_have_equal_bits(shape, dtype, rng):
+    """A last tile of fewer channels is summed in the same runs as the others."""
+    x = rng.standard_normal(shape).astype(dtype)
+    for out_channels in (104, 1000 if shape[2] == 1 else 41):
+        for taps in (1, 3):
+            weight = np.repeat(rng.standard_normal((1, shape[1], taps, taps)).astype(dtype), out_channels, axis=0)
+            y = functional.conv2d(x, weight, padding=taps // 2, algorithm="direct")
+            np.testing.assert_array_equal(y, np.broadcast_to(y[:, :1], y.shape))

@@ -188,6 +188,42 @@ def test_shape_arithmetic_is_done_once(rng):
     check(model, {"x": normal(rng, 5, 3, 4)})
 
 
+@pytest.mark.parametrize("order", ["a b", "b a"])
+@pytest.mark.parametrize("op", ["Add", "Sum"])
+def test_residual_blocks_add_inside_the_convolution(rng, order, op):
+    constants = {"w": normal(rng, 8, 3, 3, 3), "v": normal(rng, 8, 3, 1, 1), "u": normal(rng, 8, 8, 3, 3)}
+    nodes = [
+        ("Conv", "x w", "a", dict(pads=[1, 1, 1, 1])),
+        ("Conv", "x v", "b0", {}),
+        ("Neg", "b0", "b", {}),  # after the convolution that adds it
+        (op, order, "c", {}),
+        ("Relu", "c", "d", {}),
+        ("Conv", "d u", "e", dict(pads=[1, 1, 1, 1])),
+        (op, "d e" if order == "a b" else "e d", "f", {}),
+        ("Exp", "f", "y", {}),
+    ]
+    for batch in (1, 3):
+        model = model_of(nodes, {"x": (batch, 3, 9, 9)}, "y", constants)
+        x = normal(rng, batch, 3, 9, 9) / 8
+        prepared = check(model, {"x": x}, 1e-3)
+        (program,) = prepared._programs.values()
+        assert [step.node.op for step in program.steps] == ["Conv", "Neg", "Conv", "Conv", "Exp"]
+
+
+def test_additions_that_broadcast_or_are_returned_stay(rng):
+    nodes = [
+        ("Conv", "x w", "a", {}),
+        ("Add", "a z", "b", {}),
+        ("Conv", "x w", "c", {}),
+        ("Add", "c b", "d", {}),
+        ("Relu", "d", "y", {}),
+    ]
+    model = model_of(nodes, {"x": (2, 3, 4, 4), "z": (1, 8, 4, 4)}, "y d c", {"w": normal(rng, 8, 3, 1, 1)})
+    prepared = check(model, {"x": normal(rng, 2, 3, 4, 4), "z": normal(rng, 1, 8, 4, 4)})
+    (program,) = prepared._programs.values()
+    assert [step.node.op for step in program.steps] == ["Conv", "Add", "Conv", "Add", "Relu"]
+
+
 # ---------------------------------------------------------------- memory
 
 

@@ -292,3 +292,39 @@ def test_errors_of_out_and_shape_under_the_numpy_backend_name_the_packed_convolu
             packed(x, np.ones((2, 4, 6, 5), np.float32))
         with pytest.raises(ValueError, match="^PackedConv2d: x has shape"):
             packed(x[:, :, :7])
+
+
+@pytest.mark.parametrize("case", PREPACK_CASES, ids=str)
+def test_residual_is_added_before_the_activation(backend, case, rng):
+    for i, dtype in enumerate(DTYPES):
+        x, weight, bias = arrays(case, dtype)
+        plain = functional.prepack_conv2d(weight, bias, input_shape=x.shape, **case.options)(x)
+        residual = rng.standard_normal(plain.shape).astype(dtype)
+        activation = (None, "relu", ("leaky_relu", 0.2), "silu")[(i + case.out_channels) % 4]
+        packed = functional.prepack_conv2d(weight, bias, input_shape=x.shape, activation=activation, **case.options)
+        expected = plain + residual
+        if activation is not None:
+            name, *parameter = (activation,) if isinstance(activation, str) else activation
+            expected = getattr(functional, name)(expected, *parameter)
+        out = np.full_like(expected, np.nan)
+        for n in (1, 3):
+            with threads(n):
+                assert packed(x, out, residual) is out
+                np.testing.assert_array_equal(out, expected)
+        over = residual.copy()
+        np.testing.assert_array_equal(packed(x, over, over), expected)
+        strided = np.repeat(residual, 2, axis=-1)[..., ::2]
+        np.testing.assert_array_equal(packed(x, residual=strided), expected)
+
+
+def test_residual_that_does_not_fit(rng):
+    weight = rng.standard_normal((4, 3, 3, 3), dtype=np.float32)
+    x = rng.standard_normal((2, 3, 5, 5), dtype=np.float32)
+    packed = functional.prepack_conv2d(weight, input_shape=x.shape)
+    with pytest.raises(ValueError, match=r"residual has shape \(1, 4, 3, 3\) but the result \(2, 4, 3, 3\)"):
+        packed(x, residual=np.zeros((1, 4, 3, 3), np.float32))
+    with pytest.raises(TypeError, match="x is float32 and residual is float64"):
+        packed(x, residual=np.zeros((2, 4, 3, 3)))
+    last = functional.prepack_conv2d(weight, input_shape=(2, 5, 5, 3), layout="NHWC")
+    with pytest.raises(ValueError, match="only with NCHW"):
+        last(x.transpose(0, 2, 3, 1), residual=np.zeros((2, 3, 3, 4), np.float32))

@@ -517,8 +517,11 @@ def pack(shape, x, weight, out):
     return packed
 
 
-def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out):
-    """`forward` of a contiguous x with weights that `pack` packed; `weight` and `bias` are the contiguous originals."""
+def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out, residual=None):
+    """`forward` of a contiguous x with weights that `pack` packed; `weight` and `bias` are the contiguous originals.
+
+    `residual`, contiguous, of the shape of out and apart from it, is added before the activation; NCHW only.
+    """
     cdef cg_conv_args args
     cdef cg_winograd_args wino
     cdef int dtype = dtype_of(out)
@@ -526,6 +529,8 @@ def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation,
     if cnp.PyArray_DIM(x, 0) == 0:
         return
     plan = fill(shape, FORWARD, x, weight, bias, activation, parameter, out, &args, &wino)
+    if residual is not None:
+        args.residual = wino.residual = cnp.PyArray_DATA(residual)
     if plan.winograd:
         wino.m = packed.m
         wino.u = packed.data

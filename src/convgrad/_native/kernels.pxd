@@ -110,6 +110,7 @@ cdef extern from "kernels.h" nogil:
         const void *x
         const void *weight
         const void *bias
+        const void *residual
         void *y
         void *packed
         ptrdiff_t N, groups, C, K, H, W
@@ -128,6 +129,7 @@ cdef extern from "kernels.h" nogil:
         const void *x
         const void *weight
         const void *bias
+        const void *residual
         void *y
         const void *grad_output
         void *u

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Generic, Literal, NoReturn
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..call_checks import check_vectors, sizes
 from ..checks import choice, deliver, float_array, float_arrays, output
 from ..precision import get_precision
 from ..reference.conv import conv2d as _conv2d_numpy
+from ..reference.elementwise_kernels import activation as _activation_numpy
 from ..shapes import ConvShape, conv_shape
 from ..typing import (
     Activation,
@@ -102,8 +104,13 @@ class PackedConv2d(Generic[Float]):
         """The bias, read-only, or None."""
         return self._bias
 
-    def __call__(self, x: Array[Float], out: Array[Float] | None = None) -> Array[Float]:
-        """Convolve x, of the shape that was packed for in all but the batch size; see `conv2d`."""
+    def __call__(
+        self, x: Array[Float], out: Array[Float] | None = None, residual: Array[Float] | None = None
+    ) -> Array[Float]:
+        """Convolve x, of the shape that was packed for in all but the batch size; see `conv2d`.
+
+        `residual`, of the result's shape, is added before the activation: layout "NCHW" only.
+        """
         x = float_array("PackedConv2d", "x", x)
         if x.dtype != self._dtype:
             raise TypeError(
@@ -115,19 +122,42 @@ class PackedConv2d(Generic[Float]):
                 "batch size; pass such an x or pack again"
             )
         shape = conv_shape("PackedConv2d", "x", 2, x.shape, self._weight.shape, *self._options)
-        target = output("PackedConv2d", out, shape.output_shape, x.dtype, x, self._weight, self._bias)
+        if residual is not None:
+            residual = float_arrays("PackedConv2d", x=x, residual=residual)[1]
+            if residual.shape != shape.output_shape or shape.layout != "NCHW":
+                raise ValueError(
+                    f"PackedConv2d: residual has shape {residual.shape} but the result {shape.output_shape} in layout "
+                    f"{shape.layout}; pass one of the result's shape, and only with NCHW"
+                )
+        target = output("PackedConv2d", out, shape.output_shape, x.dtype, x, self._weight, self._bias, residual)
         if self._packed is None:
             stride, padding, dilation, groups, layout, algorithm = self._options
             _conv2d_numpy(
                 x, self._weight, self._bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
-                layout=layout, algorithm=algorithm, activation=self._activation, out=target,
+                layout=layout, algorithm=algorithm, activation=self._activation if residual is None else None,
+                out=target,
             )  # fmt: skip
+            if residual is not None:
+                np.add(target, residual, out=target)
+                _activation_numpy(self._code, self._parameter, target, target)
         else:
             x = np.ascontiguousarray(x)
+            residual = None if residual is None else np.ascontiguousarray(residual)
             _native.forward_packed(
-                shape, self._packed, x, self._weight, self._bias, self._code, self._parameter, target
+                shape, self._packed, x, self._weight, self._bias, self._code, self._parameter, target, residual
             )
         return deliver(target, out)
+
+    def _bound(self, batch: int, activation: Activation | None) -> Callable[..., object] | None:
+        """For `integrations`: run(x, out, residual=None) for one batch size with an activation of its own and without
+        checks, on C-contiguous arrays that do not overlap; None where the twin computes."""
+        if self._packed is None:
+            return None
+        code, parameter = resolve("prepack_conv2d", activation)
+        shape = conv_shape("prepack_conv2d", "x", 2, (batch, *self._shape.input_shape[1:]), self._weight.shape,
+                           *self._options)  # fmt: skip
+        forward, packed, weight, bias = _native.forward_packed, self._packed, self._weight, self._bias
+        return lambda x, out, residual=None: forward(shape, packed, x, weight, bias, code, parameter, out, residual)
 
 
 def prepack_conv2d(

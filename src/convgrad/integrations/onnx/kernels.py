@@ -71,12 +71,15 @@ def _window_problem(a: SimpleNamespace, dtypes: list[Any]) -> str | None:
 # ---------------------------------------------------------------- convolution and matrix products
 
 
+def _algorithm(shape: tuple[int, ...]) -> Algorithm:
+    """Winograd's weights are four times as many: with few pixels it waits for them (512 channels of 7x7, Xeon with
+    AVX-512: 95 GFLOP/s, direct 112)."""
+    return "direct" if shape[0] * -(-shape[2] // 4) * -(-shape[3] // 4) < 10 else "auto"
+
+
 def _packed(a: SimpleNamespace, x: Any, **options: Any) -> Any:
     """The convolution of a node with constant weights, packed for the shape of one sample of x."""
-    tiles = len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
-    # Winograd's weights are four times as many: with few pixels it waits for them (512 channels of 7x7, Xeon with
-    # AVX-512: 95 GFLOP/s, direct 112).
-    algorithm: Algorithm = "direct" if tiles < 10 else "auto"
+    algorithm = _algorithm(x.shape)
     packed = a.packs.get((algorithm, *x.shape[1:]))
     if packed is None:
         packed = F.prepack_conv2d(
@@ -108,6 +111,13 @@ def _conv(a, x, weight=None, bias=None, out=None):
     else:
         y = F.conv2d(x, weight, bias, activation=a.activation, out=out, **options)
     return y[:, :, 0] if result_ndim == 3 else y
+
+
+def bound(a: SimpleNamespace, x_shape: tuple[int, ...], activation: Any) -> Any:
+    """run(x, out, residual=None) of a settled Conv with constant weights that has run before, without checks; None
+    where there is none."""
+    packed = a.packs.get((_algorithm(x_shape), *x_shape[1:])) if len(x_shape) == 4 else None
+    return packed and packed._bound(x_shape[0], activation)
 
 
 @operator("ConvTranspose", out=True, floats=True, problem=_window_problem)

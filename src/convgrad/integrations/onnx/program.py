@@ -16,6 +16,7 @@ import math
 import threading
 import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from ..._native.memory import empty
 from .fusion import call
 from .graph import Graph, Node, Value, check_size
+from .kernels import ACTIVATIONS, activation_of, bound
 from .operators import TABLE
 
 ALIGNMENT = 64  # bytes
@@ -61,6 +63,7 @@ class Step:
     out: Value | None = None  # where the first result goes
     fresh: tuple[tuple[int, ...], np.dtype[Any]] | None = None  # or: what to allocate for it, an output of the model
     views: bool = False  # made once, nothing to run
+    bound: Any = None  # run(x, out[, residual]) without checks
 
 
 @dataclass(eq=False, slots=True)
@@ -148,6 +151,7 @@ class Program:
 
     def _plan(self, nodes: list[Node], constants: dict[str, Value], seen: dict[str, Seen]) -> None:
         wanted = {port.name for port in self.graph.outputs}
+        nodes = _with_residuals(nodes, seen, wanted)
         last: dict[str, int] = {}
         for i, node in enumerate(nodes):
             last.update((name, i) for name in node.inputs)
@@ -181,6 +185,8 @@ class Program:
                     step.views = True
             elif name in wanted and not found.dynamic and TABLE[node.op].out:
                 step.fresh = (found.shape, found.dtype)
+            if node.op == "Conv" and (step.out is not None or step.fresh is not None):
+                step.bound = bound(node.a, seen[node.inputs[0]].shape, node.a.activation)
             if not step.views:
                 self.steps.append(step)
         self._table = table
@@ -269,17 +275,22 @@ class Program:
         table = self._table.copy()
         for name, i in self._inputs:
             table[i] = inputs[name]
-        for step in self.steps:
-            out = step.out if step.fresh is None else empty(*step.fresh)
-            given = [None if i < 0 else table[i] for i in step.inputs]
-            start = time.perf_counter()
-            results = call(step.node, given, out)
-            if profile:
-                name = step.node.name
-                self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - start
-            for i, result in zip(step.outputs, results, strict=False):
-                if i >= 0:
-                    table[i] = result
+        with np.errstate(all="ignore"):
+            for step in self.steps:
+                out = step.out if step.fresh is None else empty(*step.fresh)
+                given = [None if i < 0 else table[i] for i in step.inputs]
+                start = time.perf_counter()
+                if step.bound is not None:
+                    step.bound(np.ascontiguousarray(given[0]), out, *given[1:])
+                    results = (out,)
+                else:
+                    results = call(step.node, given, out)
+                if profile:
+                    name = step.node.name
+                    self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - start
+                for i, result in zip(step.outputs, results, strict=False):
+                    if i >= 0:
+                        table[i] = result
         fresh = {step.outputs[0] for step in self.steps if step.fresh is not None}
         return [table[i] if i in fresh else table[i].copy() for i in self._outputs]  # type: ignore[union-attr]
 
@@ -294,6 +305,49 @@ def _shaping(node: Node) -> list[str]:
     """The inputs of a node whose numbers decide the shapes of its results."""
     positions = TABLE[node.op].shaping
     return [name for i, name in enumerate(node.inputs) if i in positions]
+
+
+def _with_residuals(nodes: list[Node], seen: dict[str, Seen], wanted: set[str]) -> list[Node]:
+    """Nodes where a convolution adds the other operand of the addition behind it, and does the activation behind that.
+
+    Where both operands are convolutions the later one adds. It runs where it stood, or at the addition if the other
+    operand is made in between.
+    """
+    made = {name: i for i, node in enumerate(nodes) for name in node.outputs}
+    readers: dict[str, list[int]] = {}
+    for i, node in enumerate(nodes):
+        for name in node.inputs:
+            readers.setdefault(name, []).append(i)
+    result: list[Node | None] = list(nodes)
+    for i, node in enumerate(nodes):
+        if node.op not in ("Add", "Sum") or len(node.inputs) != 2 or seen[node.outputs[0]].dynamic:
+            continue
+        if any(name not in seen for name in node.inputs):
+            continue  # a constant
+        shapes = [(seen[name].shape, seen[name].dtype) for name in node.inputs]
+        for at in sorted((made.get(name, -1) for name in node.inputs), reverse=True):
+            conv = result[at] if at >= 0 else None
+            if conv is None or conv.op != "Conv" or len(conv.inputs) > 1 or conv.a.activation or len(shapes[0][0]) != 4:
+                continue
+            name = conv.outputs[0]
+            free = readers[name] == [i] and name not in wanted and name in node.inputs
+            if not free or shapes[0] != shapes[1] or bound(conv.a, seen[conv.inputs[0]].shape, None) is None:
+                continue
+            other = node.inputs[1 - node.inputs.index(name)]
+            if not seen[other].contiguous:
+                continue
+            output, result[i], activation = node.outputs[0], None, None
+            following = readers.get(output, [])
+            if len(following) == 1 and output not in wanted and nodes[following[0]].op in ACTIVATIONS:
+                activation = activation_of(nodes[following[0]].a)
+                output, result[following[0]] = nodes[following[0]].outputs[0], None
+            a = SimpleNamespace(**{**vars(conv.a), "activation": activation})
+            place = at if made.get(other, -1) < at else i
+            result[at] = None
+            result[place] = Node("Conv", conv.name, [conv.inputs[0], other], [output], a)
+            made[output] = place
+            break
+    return [node for node in result if node is not None]
 
 
 def _made(name: str, nodes: list[Node]) -> bool:
