@@ -8,6 +8,8 @@ Writes asv_bench/results/peers-SUITE.json, .md and, with matplotlib, .png. Runs 
 """
 
 import argparse
+import importlib
+import sys
 
 from measure import clean_environment, interleaved, machine_lock
 
@@ -37,6 +39,9 @@ PLAIN = {
 
 
 def main():
+    if sys.argv[1:2] in (["onnx"], ["autograd"]):  # suites with peers and options of their own
+        importlib.import_module(f"peers_{sys.argv[1]}").main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     names = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     for name in (*SUITES, *PLAIN):

@@ -418,7 +418,7 @@ def test_numpy_backend_computes_the_same(rng):
     "feeds, message",
     [
         (lambda x: [], "0 inputs were given, the model has"),
-        (lambda x: {"z": x}, "inputs .'z'. were given, the model has .'x'."),
+        (lambda x: {"z": x}, "inputs .'z'. were given, the model has 'x'"),
         (lambda x: [x.astype(np.float64)], "input 'x' must be float32, got float64"),
         (lambda x: [x[:2]], r"input 'x' must have shape \(3, 'n'\), got \(2, 4\)"),
     ],

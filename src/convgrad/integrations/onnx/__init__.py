@@ -102,6 +102,10 @@ class PreparedModel(BackendRep):
             program = self._programs.setdefault(key, Program(self._graph))
         return program.run(feeds, profile), program
 
+    def _wanted(self) -> str:
+        names = ", ".join(map(repr, self.input_names[:20]))
+        return names if len(self.input_names) <= 20 else f"{names} and {len(self.input_names) - 20} more"
+
     def _feeds(self, inputs: Inputs) -> dict[str, AnyArray]:
         if isinstance(inputs, np.ndarray) or np.isscalar(inputs):
             inputs = [inputs]  # type: ignore[list-item]
@@ -110,9 +114,9 @@ class PreparedModel(BackendRep):
         else:
             feeds = dict(zip(self.input_names, inputs, strict=False))
             if len(inputs) != len(self.input_names):
-                raise ModelError(f"run: {len(inputs)} inputs were given, the model has {self.input_names}")
+                raise ModelError(f"run: {len(inputs)} inputs were given, the model has {self._wanted()}")
         if set(feeds) != set(self.input_names):
-            raise ModelError(f"run: inputs {sorted(feeds)} were given, the model has {self.input_names}")
+            raise ModelError(f"run: inputs {sorted(feeds)[:20]} were given, the model has {self._wanted()}")
         return {port.name: _feed(port, feeds[port.name]) for port in self._graph.inputs}
 
 
