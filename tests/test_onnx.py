@@ -582,6 +582,31 @@ def test_external_data_stays_inside_the_folder(tmp_path, rng):
     refused(onnx.load(str(folder / "m.onnx"), load_external_data=False), "came without its folder")
 
 
+def test_large_initialisers_are_read_from_the_file(tmp_path, rng):
+    """Broken anywhere, the file is refused or runs, as it is from memory."""
+    weight = normal(rng, 64, 32, 3, 3)  # 73,728 bytes
+    model = model_of([("Conv", "x w b", "y", {})], {"x": (1, 32, 5, 5)}, "y", {"b": normal(rng, 64), "w": weight})
+    path, x = tmp_path / "m.onnx", normal(rng, 1, 32, 5, 5)
+    onnx.save(model, path)
+    assert list(graphs.load(path)[1].cut) == [1]
+    np.testing.assert_array_equal(backend.run_model(path, [x])[0], backend.run_model(model, [x])[0])
+    whole = path.read_bytes()
+    for start in (0, len(whole) - 90):
+        for _ in range(150):
+            broken = bytearray(whole)
+            broken[start + rng.integers(90)] = rng.integers(256)
+            path.write_bytes(bytes(broken))
+            outcomes = []
+            for source in (path, bytes(broken)):
+                try:
+                    outcomes.append(backend.run_model(source, [x])[0].tobytes())
+                except (backend.ModelError, MemoryError):
+                    outcomes.append("refused")
+            assert outcomes[0] == outcomes[1]
+    path.write_bytes(whole[: len(whole) // 2])
+    refused(path, "not an ONNX model")
+
+
 def test_limit_on_arrays_can_be_set(monkeypatch):
     monkeypatch.setattr(graphs, "MAX_ARRAY_BYTES", 100)
     refused(model_of([("Relu", "x", "y", {})], {"x": (26,)}, "y"), "would take 104 bytes")

@@ -487,6 +487,10 @@ cdef class PackedWeights:
         if self.data != NULL:
             give(self.data)
 
+    def is_whole(self):
+        """Whether calls read nothing but what is packed."""
+        return self.data != NULL
+
 
 def pack(shape, x, weight, out):
     """Pack `weight` for the convolution of `shape`; x and out are contiguous arrays of one call's shapes, not read."""

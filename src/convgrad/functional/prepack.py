@@ -59,6 +59,7 @@ class PackedConv2d(Generic[Float]):
         input_shape: tuple[int, ...],
         options: tuple[Any, ...],
         activation: Activation | None,
+        own: bool = False,  # weight and bias may be kept as they are, or given up once packed
     ) -> None:
         weight, bias = float_arrays("prepack_conv2d", ("bias",), weight=weight, bias=bias)
         shape = conv_shape("prepack_conv2d", "input_shape", 2, input_shape, weight.shape, *options)
@@ -72,7 +73,7 @@ class PackedConv2d(Generic[Float]):
         set_(self, "_dtype", weight.dtype)
         for name, array in (("_weight", weight), ("_bias", bias)):
             if array is not None:
-                array = array.copy(order="C")
+                array = array.view() if own else array.copy(order="C")
                 array.flags.writeable = False
             set_(self, name, array)
         code, parameter = resolve("prepack_conv2d", activation)
@@ -83,6 +84,8 @@ class PackedConv2d(Generic[Float]):
             sample = conv_shape("prepack_conv2d", "input_shape", 2, (1, *shape.input_shape[1:]), weight.shape, *options)
             x, y = empty(sample.input_shape, weight.dtype), empty(sample.output_shape, weight.dtype)
             packed = _native.pack(sample, x, self._weight, y)
+            if own and packed.is_whole():  # memory that is never touched is not taken: a stand-in with a shape
+                set_(self, "_weight", np.empty(weight.shape, weight.dtype))
         set_(self, "_packed", packed)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

@@ -75,10 +75,11 @@ def check_operators(graph: Graph) -> None:
 def simplify(graph: Graph) -> None:
     """Fold and fuse in place."""
     kept = {port.name for port in graph.outputs}
+    once = all(port.is_fixed for port in graph.inputs)  # weights will be packed for one shape: no need to keep them
     _drop_copies(graph, kept)
     fold_constants(graph)
     for node in graph.nodes:
-        _bind(node, graph.constants)
+        _bind(node, graph.constants, once)
     _fuse(graph, kept)
     used = kept | {name for node in graph.nodes for name in node.inputs}
     graph.constants = {name: value for name, value in graph.constants.items() if name in used}
@@ -113,10 +114,10 @@ def fold_constants(graph: Graph) -> None:
     graph.nodes = remaining
 
 
-def _bind(node: Node, constants: dict[str, Value]) -> None:
+def _bind(node: Node, constants: dict[str, Value], once: bool) -> None:
     """Move constant weights and biases of a node into its attributes, in the form that its kernel takes."""
     a = node.a
-    a.fixed_weight, a.fixed_bias, a.activation, a.packs = None, None, None, {}
+    a.fixed_weight, a.fixed_bias, a.activation, a.packs, a.once = None, None, None, {}, once
     others = node.inputs[1:]
     if not others or others[0] not in constants or any(name and name not in constants for name in others):
         return
@@ -140,7 +141,7 @@ def _bind(node: Node, constants: dict[str, Value]) -> None:
         if bias is not None:
             if bias.ndim > 2 or bias.size not in (1, len(weight)) or bias.shape[-1:] not in ((), (1,), (len(weight),)):
                 return  # one for each row
-            bias = np.broadcast_to(bias.reshape(-1) * bias.dtype.type(a.beta), len(weight))
+            bias = np.repeat(bias.reshape(-1) * bias.dtype.type(a.beta), len(weight) // bias.size)
         weight = (weight if factor == 1 else weight * weight.dtype.type(factor))[:, :, None, None]
     elif weight.ndim not in (3, 4):
         return  # refused when it runs

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import heapq
 import math
+import mmap
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,8 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, TensorProto, defs, helper, numpy_helper
+
+from . import wire
 
 OLDEST_OPSET = 6
 
@@ -50,7 +53,7 @@ class Node:
     a.op, a.version : the operator, and the operator set that last changed it
     a.outputs : how many of its results are named
     a.fixed_weight, a.fixed_bias, a.activation : what `fusion` made of constant inputs and of following nodes
-    a.packs : packed weights by shape of one sample
+    a.packs : packed weights by shape of one sample; a.once : whether there will be one shape only
     """
 
     op: str
@@ -111,25 +114,39 @@ def check_size(what: str, shape: tuple[int, ...], dtype: Any) -> None:
         )
 
 
-def load(model: ModelProto | bytes | str | os.PathLike[str]) -> tuple[ModelProto, Path | None]:
-    """Return a model and the folder of its external data (None: it may have none)."""
+@dataclass(slots=True)
+class Source:
+    """Where a model came from: its file (None: memory) and where in it the data of some initialisers lies."""
+
+    path: Path | None = None
+    cut: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+def load(model: ModelProto | bytes | str | os.PathLike[str]) -> tuple[ModelProto, Source]:
+    """Return a model, the data of its large initialisers left in the file if there is one."""
     if isinstance(model, ModelProto):
-        return model, None
-    folder = None
+        return model, Source()
+    source = Source()
     if isinstance(model, (str, os.PathLike)):
-        folder = Path(model).resolve().parent
-        model = Path(model).read_bytes()
+        source.path = Path(model).resolve()
+        with open(source.path, "rb") as file:
+            try:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    model, source.cut = wire.split(data)
+            except (IndexError, ValueError):  # let protobuf say what is wrong
+                model = file.read()
     elif not isinstance(model, bytes):
         raise TypeError(f"prepare: model must be an onnx.ModelProto, its bytes or a path, got {type(model).__name__}")
     try:
-        return onnx.load_model_from_string(model), folder
+        return onnx.load_model_from_string(model), source
     except DecodeError as error:
         raise ModelError(f"prepare: not an ONNX model: {error}") from None
 
 
 def read(model: ModelProto | bytes | str | os.PathLike[str]) -> Graph:
     """Read a model; ModelError where it is corrupt, UnsupportedModelError where its kind is not for this backend."""
-    proto, folder = load(model)
+    proto, source = load(model)
+    folder = source.path and source.path.parent
     graph = proto.graph
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if not proto.opset_import or not graph.output:
@@ -145,11 +162,16 @@ def read(model: ModelProto | bytes | str | os.PathLike[str]) -> Graph:
         )  # fmt: skip
     if graph.sparse_initializer:
         raise UnsupportedModelError([f"sparse initialiser {t.values.name!r}" for t in graph.sparse_initializer])
-    constants = {}
-    for tensor in graph.initializer:
+    constants: dict[str, Value] = {}
+    for i, tensor in enumerate(graph.initializer):
+        what = f"initialiser {tensor.name!r}"
         if not tensor.name or tensor.name in constants:
-            raise ModelError(f"prepare: initialiser name {tensor.name!r} is empty or used twice")
-        constants[tensor.name] = read_tensor(tensor, folder, f"initialiser {tensor.name!r}")
+            raise ModelError(f"prepare: {what} has an empty name, or one used twice")
+        if i in source.cut:
+            dtype, dims = _declared(tensor, what)
+            constants[tensor.name] = _from_file(source.path, *source.cut[i], dtype, dims, what)
+        else:
+            constants[tensor.name] = read_tensor(tensor, folder, what)
     inputs = [_port(port) for port in graph.input if port.name not in constants]
     return Graph(_sorted(graph, opset, folder, constants, inputs), constants, inputs, [_port(p) for p in graph.output])
 
@@ -175,10 +197,15 @@ def _dtype(code: int, what: str) -> np.dtype[Any]:
         raise ModelError(f"prepare: {what} has the unknown element type {code}") from None
 
 
-def read_tensor(tensor: TensorProto, folder: Path | None, what: str) -> Value:
-    """The array of a tensor; ModelError where its data is not exactly what its shape and type ask for."""
+def _declared(tensor: TensorProto, what: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     dtype, dims = _dtype(tensor.data_type, what), tuple(tensor.dims)
     check_size(f"prepare: {what}", dims, dtype)
+    return dtype, dims
+
+
+def read_tensor(tensor: TensorProto, folder: Path | None, what: str) -> Value:
+    """The array of a tensor; ModelError where its data is not exactly what its shape and type ask for."""
+    dtype, dims = _declared(tensor, what)
     count = math.prod(dims)
     external = tensor.data_location == TensorProto.EXTERNAL
     if external:
@@ -226,10 +253,16 @@ def _external(
         length = int(entries.get("length", math.prod(dims) * dtype.itemsize))
     except ValueError:
         raise ModelError(f"prepare: {what} has an offset or length that is not a number: {entries}") from None
-    if length != math.prod(dims) * dtype.itemsize or offset < 0 or offset + length > path.stat().st_size:
+    return _from_file(path, offset, length, dtype, dims, what)
+
+
+def _from_file(path: Any, offset: int, length: int, dtype: np.dtype[Any], dims: tuple[int, ...], what: str) -> Value:
+    """The array whose little-endian data lies in a file."""
+    needed, size = math.prod(dims) * dtype.itemsize, path.stat().st_size
+    if length != needed or offset < 0 or offset + length > size or dtype.isbuiltin != 1 or dtype.kind == "O":
         raise ModelError(
-            f"prepare: {what} of shape {dims} and {dtype} needs {math.prod(dims) * dtype.itemsize} bytes but asks for "
-            f"{length} at {offset} of {location!r}, which has {path.stat().st_size}"
+            f"prepare: {what} of shape {dims} and {dtype} needs {needed} bytes but asks for {length} at {offset} of "
+            f"{path.name!r}, which has {size}"
         )
     array = np.fromfile(path, dtype, math.prod(dims), offset=offset).reshape(dims)
     return array if sys.byteorder == "little" else array.byteswap()

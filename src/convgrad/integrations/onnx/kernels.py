@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ... import functional as F
-from ..._native.memory import empty
+from ..._native.memory import empty, empty_cache
 from ...activations import DEFAULT_PARAMETERS
+from ...functional.prepack import PackedConv2d
 from ...shapes import conv_shape, conv_transpose_shape
 from ...typing import Algorithm
 from .graph import ModelError, check_size
@@ -71,23 +72,30 @@ def _window_problem(a: SimpleNamespace, dtypes: list[Any]) -> str | None:
 # ---------------------------------------------------------------- convolution and matrix products
 
 
+_LARGE = 1 << 25  # bytes
+
+
 def _algorithm(shape: tuple[int, ...]) -> Algorithm:
     """Winograd's weights are four times as many: with few pixels it waits for them (512 channels of 7x7, Xeon with
     AVX-512: 95 GFLOP/s, direct 112)."""
     return "direct" if shape[0] * -(-shape[2] // 4) * -(-shape[3] // 4) < 10 else "auto"
 
 
-def _packed(a: SimpleNamespace, x: Any, **options: Any) -> Any:
+def _packed(
+    a: SimpleNamespace, x: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> PackedConv2d[Any]:
     """The convolution of a node with constant weights, packed for the shape of one sample of x."""
     algorithm = _algorithm(x.shape)
     packed = a.packs.get((algorithm, *x.shape[1:]))
     if packed is None:
-        packed = F.prepack_conv2d(
-            a.fixed_weight, a.fixed_bias, input_shape=(1, *x.shape[1:]), activation=a.activation, algorithm=algorithm,
-            **options,
+        if a.fixed_weight.nbytes > _LARGE:
+            empty_cache()  # what was kept for reuse need not stay beside two copies of the weights
+        packed = PackedConv2d(
+            a.fixed_weight, a.fixed_bias, (1, *x.shape[1:]), (stride, padding, dilation, groups, "NCHW", algorithm),
+            a.activation, own=a.once,
         )  # fmt: skip
         a.packs[algorithm, *x.shape[1:]] = packed
-        a.fixed_weight, a.fixed_bias = packed.weight, packed.bias  # its own copies: the model's may go
+        a.fixed_weight, a.fixed_bias = packed.weight, packed.bias  # the model's own may go
     return packed
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._native.memory import empty
+from ..._native.memory import empty, empty_cache
 from .fusion import call
 from .graph import Graph, Node, Value, check_size
 from .kernels import ACTIVATIONS, activation_of, bound
@@ -158,6 +158,7 @@ class Program:
         homes: dict[str, Storage] = {name: Storage(0, -1, 2**62, fixed=True) for name in seen if not _made(name, nodes)}
         placed = self._homes(nodes, seen, homes, last, wanted)
         size = _place(list({id(home.family()): home.family() for home in placed.values()}.values()))
+        empty_cache()  # what the first run took need not stay beside the block
         self.block = np.empty(size + ALIGNMENT, np.uint8)
         start = -self.block.ctypes.data % ALIGNMENT
 
