@@ -63,7 +63,8 @@ def split(data: mmap.mmap) -> tuple[bytes, dict[int, tuple[int, int]]]:
 
     IndexError : not a model, or written in a way that no known writer has
     """
-    model, cut = [], {}
+    model: list[bytes] = []
+    cut: dict[int, tuple[int, int]] = {}
     for number, start, body, end in _fields(data, 0, len(data)):
         if number != _GRAPH:
             model.append(data[start:end])

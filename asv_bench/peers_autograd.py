@@ -1,0 +1,79 @@
+"""Gradients of convolutions through HIPS autograd, against its own convolution: `python asv_bench/peers.py autograd`.
+
+Both compute sum(y^2) of the same float64 convolution and its gradients by image and kernel; results must agree. Runs
+alternate; a ratio is the median over rounds of (autograd's time / ours). Writes asv_bench/results/peers-autograd.json
+and .md.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from measure import clean_environment, cpu_name, geometric_mean, paired
+
+if __name__ == "__main__":
+    clean_environment()
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+from autograd.scipy.signal import convolve
+
+import convgrad
+from convgrad.integrations.autograd import conv2d, convolve2d
+
+RESULTS = Path(__file__).parent / "results"
+
+# One image with one kernel, then batches (N, C, H, W) with weights (K, C, R, S).
+SINGLE = [((28, 28), (5, 5)), ((64, 64), (3, 3)), ((128, 128), (7, 7))]
+LAYERS = [((16, 1, 28, 28), (6, 1, 5, 5)), ((16, 6, 12, 12), (16, 6, 5, 5)), ((8, 16, 32, 32), (16, 16, 3, 3))]
+
+
+def ours(x, w):
+    y = convolve2d(x, w, "valid") if x.ndim == 2 else conv2d(x, w)
+    return anp.sum(y**2)
+
+
+def theirs(x, w):
+    if x.ndim == 2:
+        return anp.sum(convolve(x, w, mode="valid") ** 2)
+    flipped = w[:, :, ::-1, ::-1]  # theirs is a true convolution
+    return anp.sum(convolve(x, flipped, axes=([2, 3], [2, 3]), dot_axes=([1], [1]), mode="valid") ** 2)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser("peers.py autograd", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args(arguments)
+    rng, rows = np.random.default_rng(0), []
+    with convgrad.threads(1):
+        for x_shape, w_shape in SINGLE + LAYERS:
+            x, w = rng.standard_normal(x_shape), rng.standard_normal(w_shape)
+            gradients = [autograd.grad(function, (0, 1)) for function in (ours, theirs)]
+            for a, b in zip(gradients[0](x, w), gradients[1](x, w), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8 * np.abs(b).max())
+            found = paired(*(lambda g=g, x=x, w=w: g(x, w) for g in gradients), rounds=options.rounds, min_seconds=0.01)
+            rows.append({"x": x_shape, "w": w_shape, "ms": 1e3 * found.ours, "ratio": found.ratio})
+            print(f"x {x_shape}, w {w_shape}: {1e3 * found.ours:.3f} ms, {found.ratio:.1f}x", flush=True)
+    mean = geometric_mean([row["ratio"] for row in rows])
+    lines = [
+        "# autograd: convgrad's primitives against autograd.scipy.signal.convolve",
+        "",
+        f"{cpu_name()}; one thread, float64; value and both gradients; {options.rounds} rounds interleaved.",
+        "Reproduce: `python asv_bench/peers.py autograd`.",
+        "",
+        f"Geometric mean **{mean:.1f}x**, worst {min(row['ratio'] for row in rows):.1f}x.",
+        "",
+        "| x | w | ms | ratio |",
+        "|---|---|---|---|",
+        *(f"| {row['x']} | {row['w']} | {row['ms']:.3f} | {row['ratio']:.1f}x |" for row in rows),
+    ]
+    print(lines[5])
+    RESULTS.mkdir(exist_ok=True)
+    report = {"cpu": cpu_name(), "rounds": options.rounds, "rows": rows}
+    (RESULTS / "peers-autograd.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "peers-autograd.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
