@@ -1,4 +1,4 @@
-"""Compress wheels again, with Zopfli's search for the shortest deflate stream: `python tools/shrink_wheel.py WHEEL ...`.
+"""Compress wheels again, with Zopfli's search for short deflate streams: `python tools/shrink_wheel.py WHEEL ...`.
 
 The files inside, and so RECORD, stay the same; a wheel of convgrad becomes a twenty-fifth smaller in about ten seconds.
 Needs zopfli. `setup.py` does it to each wheel it builds where zopfli is there; wheels that auditwheel has repaired are
@@ -24,17 +24,24 @@ class _Compressor:
     def flush(self):
         from zopfli import zlib
 
-        return zlib.compress(b"".join(self._parts), numiterations=5)[2:-4]  # without the header and the checksum of zlib
+        return zlib.compress(b"".join(self._parts), numiterations=5)[2:-4]  # without zlib's header and checksum
+
+
+def _compressor(_type, _level=None):
+    return _Compressor()
 
 
 def shrink(path):
     """Rewrite the wheel at `path`; return its sizes before and after."""
     before, temporary = os.path.getsize(path), f"{path}.tmp"
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target:
-        with mock.patch("zipfile._get_compressor", lambda *_: _Compressor()):
-            for entry in source.infolist():
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                target.writestr(entry, source.read(entry))
+    with (
+        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target,
+        mock.patch("zipfile._get_compressor", new=_compressor),
+    ):
+        for entry in source.infolist():
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            target.writestr(entry, source.read(entry))
     with zipfile.ZipFile(temporary) as written:
         if written.testzip() is not None:
             raise RuntimeError(f"{temporary}: damaged while it was compressed")

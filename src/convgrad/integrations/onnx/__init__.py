@@ -5,7 +5,7 @@
     model = backend.prepare("squeezenet.onnx")
     scores, = model.run([image])
 
-Operator sets 7 to current; float32 and float64 where kernels compute, any number elsewhere. `prepare` reads the graph
+Operator sets 6 to current; float32 and float64 where kernels compute, any number elsewhere. `prepare` reads the graph
 once: constants are folded, batch normalisation and scales go into weights, activations into the pass before them, and
 weights are packed. What a model needs and this backend lacks is listed, all of it, in one `UnsupportedModelError`.
 
@@ -25,6 +25,7 @@ from onnx.backend.base import Backend, BackendRep, namedtupledict
 
 from ...typing import AnyArray
 from . import kernels as kernels
+from . import moving as moving
 from .fusion import check_operators, simplify
 from .graph import Graph, ModelError, Port, UnsupportedModelError, check_size, read
 from .program import Program

@@ -1,6 +1,6 @@
 """The operators that run on convgrad's kernels: convolution, matrix products, pooling, activations, softmax, norms.
 
-Source: the operator documentation of ONNX (onnx/docs/Operators.md and Changelog.md), operator sets 7 to current.
+Source: the operator documentation of ONNX (onnx/docs/Operators.md and Changelog.md), operator sets 6 to current.
 """
 
 from __future__ import annotations
