@@ -1,7 +1,11 @@
 """The ONNX backend beyond the standard suite: what is fused, how memory is planned, hostile files, the command."""
 
+import re
+import subprocess
+import sys
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -646,3 +650,12 @@ def test_run_command(tmp_path, rng, capsys):
     assert __main__.main(["run", str(path), "--input", "x.txt"]) == 1
     assert "'x.txt' is no input; pass FILE.npy" in capsys.readouterr().err
     assert __main__.main(["run", str(tmp_path / "none.onnx")]) == 1
+
+
+def test_examples_of_the_page_run(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "integrations.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(examples) == 2
+    for text in examples:
+        done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr

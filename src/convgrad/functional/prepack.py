@@ -73,7 +73,8 @@ class PackedConv2d(Generic[Float]):
         set_(self, "_dtype", weight.dtype)
         for name, array in (("_weight", weight), ("_bias", bias)):
             if array is not None:
-                array = array.view() if own else array.copy(order="C")
+                # Kernels take a weight of any strides but only a contiguous bias.
+                array = array.view() if own and array.flags.c_contiguous | (array.ndim > 1) else array.copy(order="C")
                 array.flags.writeable = False
             set_(self, name, array)
         code, parameter = resolve("prepack_conv2d", activation)
