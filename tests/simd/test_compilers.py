@@ -1,6 +1,6 @@
 """The kernels through every compiler that is installed: clang, musl's, the cross compiler for 64-bit ARM, and clang for
-Windows. Where the result can run here or under emulation it computes convolutions; building all kernels that often takes
-minutes, so only CONVGRAD_COMPILERS=1 asks for it, as `.ci/run` does."""
+Windows. Where the result can run here or under emulation it computes convolutions; building all kernels takes minutes,
+so only CONVGRAD_COMPILERS=1 asks for it, as `.ci/run` does."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
