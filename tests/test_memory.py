@@ -326,7 +326,8 @@ def test_numpys_own_arrays_stay_numpys(large):
     assert memory.cache_info() == before
     del arrays
     assert memory.cache_info() == before
-    handler = getattr(np._core.multiarray, "get_handler_name", None)
+    core = np._core if hasattr(np, "_core") and hasattr(np._core, "multiarray") else np.core
+    handler = getattr(core.multiarray, "get_handler_name", None)
     if handler is not None:
         assert handler() == "default_allocator"
         assert handler(empty(1 << 20)) == "convgrad"

@@ -12,6 +12,8 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+import numpy as np
+
 cnp.import_array()
 
 cdef extern from *:
@@ -286,7 +288,7 @@ def empty_cache():
 def set_cache_limit(n_bytes):
     """Keep at most `n_bytes` of freed memory for reuse in this process; 0 keeps none."""
     global limit_bytes
-    if isinstance(n_bytes, bool) or not hasattr(n_bytes, "__index__"):
+    if isinstance(n_bytes, (bool, np.bool_)) or not hasattr(n_bytes, "__index__"):  # NumPy 1's bool_ has one
         raise TypeError(f"set_cache_limit: n_bytes must be an integer, got {n_bytes!r}")
     if n_bytes < 0:
         raise ValueError(f"set_cache_limit: n_bytes must be at least 0, got {n_bytes}")

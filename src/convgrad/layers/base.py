@@ -55,6 +55,8 @@ class Parameter:
         return _restored, (self.data, self.grad)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
+        if copy is None:  # where needed; NumPy 1 does not know that word
+            return np.asarray(self.data, dtype)
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
