@@ -204,7 +204,15 @@ def test_readme_examples_run(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
-DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/notes.md", "docs/numerics.md", "docs/performance.md", "docs/integrations.md",]
+DOCUMENTS = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/notes.md",
+    "docs/numerics.md",
+    "docs/performance.md",
+    "docs/integrations.md",
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
