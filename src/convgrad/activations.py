@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 
+from .checks import shown
 from .typing import Activation, ActivationName
 
 NAMES: tuple[ActivationName, ...] = (
@@ -50,17 +51,18 @@ def resolve(function: str, activation: Activation | None) -> tuple[int, float]:
     if isinstance(activation, str):
         if activation in _RESOLVED:
             return _RESOLVED[activation]
-        raise ValueError(f"{function}: unknown activation {activation!r}; use None or one of {_listed()}")
+        raise ValueError(f"{function}: unknown activation {shown(activation)}; use None or one of {_listed()}")
     if not isinstance(activation, (tuple, list)) or len(activation) != 2 or not isinstance(activation[0], str):
         raise TypeError(
-            f"{function}: activation must be None, a name or (name, parameter), got {activation!r}; names: {_listed()}"
+            f"{function}: activation must be None, a name or (name, parameter), got {shown(activation)}; "
+            f"names: {_listed()}"
         )
     name, parameter = activation
     if name not in CODES:
-        raise ValueError(f"{function}: unknown activation {name!r}; use None or one of {_listed()}")
+        raise ValueError(f"{function}: unknown activation {shown(name)}; use None or one of {_listed()}")
     if name not in DEFAULT_PARAMETERS:
         raise ValueError(
-            f"{function}: activation {name!r} takes no parameter, got {parameter!r}; pass activation={name!r}"
+            f"{function}: activation {name!r} takes no parameter, got {shown(parameter)}; pass activation={name!r}"
         )
     return CODES[name], finite_parameter(function, f"parameter of {name!r}", parameter)
 
@@ -70,13 +72,13 @@ def finite_parameter(function: str, name: str, value: float) -> float:
     if type(value) is float and -math.inf < value < math.inf:
         return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{function}: {name} must be a real number, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"{function}: {name} must be a real number, got {shown(value)} ({type(value).__name__})")
     try:
         result = float(value)
     except OverflowError:
         result = math.inf
     if not math.isfinite(result):
-        raise ValueError(f"{function}: {name} must be finite, got {value!r}")
+        raise ValueError(f"{function}: {name} must be finite, got {shown(value)}")
     return result
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ._native.memory import empty
-from .checks import deliver, integer, output
+from .checks import deliver, integer, output, plain_view
 from .typing import AnyArray, Shape
 
 _Maybe: TypeAlias = AnyArray | None
@@ -102,7 +102,7 @@ def outputs(
         dtypes = (dtypes,) * len(names)
     if out is None:
         wanted = zip(shapes, dtypes, strict=True)
-        return [None if shape is None else empty(shape, dtype) for shape, dtype in wanted], None
+        return [None if shape is None else empty(shape, dtype, function) for shape, dtype in wanted], None
     if primary and isinstance(out, np.ndarray):
         outs = (out, *(None,) * (len(names) - 1))
     elif isinstance(out, (tuple, list)) and len(out) == len(names):
@@ -113,6 +113,16 @@ def outputs(
         raise TypeError(
             f"{function}: out must be {alone}a tuple ({', '.join(names)}) with None where no array is given, got {got}"
         )
+    given = [
+        (name, plain_view(entry)) for name, entry in zip(names, outs, strict=True) if isinstance(entry, np.ndarray)
+    ]
+    for position, (name, entry) in enumerate(given):
+        for other_name, other in given[:position]:
+            if np.may_share_memory(entry, other) and _share_memory(entry, other):
+                raise ValueError(
+                    f"{function}: out's {other_name} {other.shape} and {name} {entry.shape} share memory; pass arrays "
+                    "apart from each other"
+                )
     targets: list[_Maybe] = []
     for position, (name, entry, shape, dtype) in enumerate(zip(names, outs, shapes, dtypes, strict=True)):
         if shape is None:
@@ -134,11 +144,23 @@ def deliver_all(targets: Sequence[_Maybe], outs: Sequence[_Maybe] | None) -> tup
     return tuple([None if target is None else deliver(target, out) for target, out in zip(targets, outs, strict=True)])
 
 
+def _share_memory(a: AnyArray, b: AnyArray) -> bool:
+    """True where two arrays have a byte in common; False too where that would take long to find out."""
+    try:
+        return np.shares_memory(a, b, max_work=100_000)
+    except np.exceptions.TooHardError:
+        return False
+
+
 def same_memory(out: object, array: AnyArray) -> bool:
     """True where the elements of both lie at the same addresses, in the same order."""
-    return out is array or (
-        isinstance(out, np.ndarray)
-        and out.shape == array.shape
+    if out is array:
+        return True
+    if not isinstance(out, np.ndarray):
+        return False
+    out = plain_view(out)
+    return (
+        out.shape == array.shape
         and out.strides == array.strides
         and out.__array_interface__["data"][0] == array.__array_interface__["data"][0]
     )

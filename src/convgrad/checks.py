@@ -20,6 +20,22 @@ Name = TypeVar("Name", bound=str)
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 
+_LARGEST_INTEGER = 2**1000  # larger ones cannot always be printed
+
+
+def plain_view(array: AnyArray) -> AnyArray:
+    """`array` as an ndarray of exactly that type: what a subclass says of its shape, dtype or strides is not asked."""
+    return array if type(array) is np.ndarray else np.ndarray.view(array, np.ndarray)
+
+
+def shown(value: object) -> str:
+    """`value` as messages show it: its repr, shortened where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python converts
+        return f"a number of {type(value).__name__} with thousands of digits"
+    return text if len(text) <= 200 else f"{text[:150]}...{text[-40:]}"
+
 
 def float_array(function: str, name: str, value: Any) -> Any:
     """Return `value` as an aligned plain ndarray of float32 or float64; TypeError for everything else.
@@ -34,7 +50,7 @@ def float_array(function: str, name: str, value: Any) -> Any:
                 f"{function}: {name} must be a NumPy array of float32 or float64, got {type(value).__name__}; "
                 f"convert it with np.asarray({name}, dtype=np.float32)"
             )
-        value = value.view(np.ndarray)
+        value = plain_view(value)
     dtype = value.dtype
     if dtype is not FLOAT32 and dtype is not FLOAT64 and (dtype != FLOAT32 and dtype != FLOAT64):
         if dtype.newbyteorder("=") in (FLOAT32, FLOAT64):
@@ -78,9 +94,13 @@ def integer(function: str, name: str, value: Int, minimum: int) -> int:
         try:
             value = operator.index(value)
         except TypeError:
-            raise TypeError(f"{function}: {name} must be an integer, got {value!r} ({type(value).__name__})") from None
+            raise TypeError(
+                f"{function}: {name} must be an integer, got {shown(value)} ({type(value).__name__})"
+            ) from None
     if value < minimum:
-        raise ValueError(f"{function}: {name} must be at least {minimum}, got {value}")
+        raise ValueError(f"{function}: {name} must be at least {minimum}, got {shown(value)}")
+    if value > _LARGEST_INTEGER:
+        raise ValueError(f"{function}: {name} must be an integer of at most 1000 bits, got one of {value.bit_length()}")
     return value
 
 
@@ -91,7 +111,7 @@ def pair(function: str, name: str, value: Pair, minimum: int) -> tuple[int, int]
             return (value, value)
     elif isinstance(value, (tuple, list)):
         if len(value) != 2:
-            raise ValueError(f"{function}: {name} must be an integer or a pair of integers, got {value!r}")
+            raise ValueError(f"{function}: {name} must be an integer or a pair of integers, got {shown(value)}")
         return (integer(function, name, value[0], minimum), integer(function, name, value[1], minimum))
     value = integer(function, name, value, minimum)
     return (value, value)
@@ -101,8 +121,8 @@ def choice(function: str, name: str, value: Name, allowed: Collection[str]) -> N
     """Return `value` if it is one of the strings `allowed`."""
     if isinstance(value, str):
         if value in allowed:
-            return value
-        raise ValueError(f"{function}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+            return value if type(value) is str else str.__str__(value)
+        raise ValueError(f"{function}: {name} must be one of {', '.join(map(repr, allowed))}; got {shown(value)}")
     raise TypeError(
         f"{function}: {name} must be a string, one of {', '.join(map(repr, allowed))}; got {type(value).__name__}"
     )
@@ -137,9 +157,10 @@ def output(
     moves the result. Callers that can work in place pass only the inputs that must not be overwritten.
     """
     if out is None:
-        return empty(shape, dtype)
+        return empty(shape, dtype, function)
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{function}: {name} must be a NumPy array, got {type(out).__name__}")
+    out = plain_view(out)
     if out.dtype != dtype:
         raise TypeError(f"{function}: {name} is {out.dtype} but the result is {dtype}; pass {name} as {dtype}")
     if out.shape != shape:
@@ -149,17 +170,40 @@ def output(
     if not out.flags.writeable:
         raise ValueError(f"{function}: {name} is read-only; pass a writeable array of shape {shape}")
     if not (out.flags.c_contiguous and out.flags.aligned):
-        return empty(shape, dtype)
+        if _overlaps_itself(out):
+            raise ValueError(
+                f"{function}: elements of {name} overlap each other, shape {shape} with strides {out.strides}; pass an "
+                "array with memory for each"
+            )
+        return empty(shape, dtype, function)
     for array in inputs:
         if array is not None and np.may_share_memory(out, array):
-            return empty(shape, dtype)
-    return out if type(out) is np.ndarray else out.view(np.ndarray)
+            return empty(shape, dtype, function)
+    return out
+
+
+def _overlaps_itself(array: AnyArray) -> bool:
+    """True where two elements of an array share memory, as in broadcast or sliding views."""
+    reach, doubtful = array.itemsize, False
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1:
+            if stride == 0:
+                return array.size > 0
+            doubtful |= stride < reach
+            reach += stride * (size - 1)
+    if not doubtful or array.size == 0:
+        return False
+    offsets = np.zeros((), np.int64)
+    for stride, size in zip(array.strides, array.shape, strict=True):
+        offsets = offsets[..., None] + np.arange(size, dtype=np.int64) * stride
+    return bool((np.diff(np.sort(offsets, axis=None)) < array.itemsize).any())
 
 
 def deliver(result: AnyArray, out: AnyArray | None) -> AnyArray:
     """Return `out` holding `result`, or `result` itself where no `out` was given."""
     if out is None or out is result:
         return result
-    if not np.may_share_memory(out, result):
-        out[...] = result
+    plain = plain_view(out)
+    if not np.may_share_memory(plain, result):
+        plain[...] = result
     return out

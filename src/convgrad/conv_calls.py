@@ -43,7 +43,7 @@ def forward(kernels, function, dims, x, weight, bias, options, activation, out):
         check_vectors(function, shape.out_channels, "output channel", bias=bias)
     code, parameter = (0, 0.0) if activation is None else resolve(function, activation)
     if out is None:
-        target = view = empty(shape.output_shape, x.dtype)
+        target = view = empty(shape.output_shape, x.dtype, function)
     else:
         target = view = output(function, out, shape.output_shape, x.dtype, x, weight, bias)
     if dims == 1:

@@ -29,7 +29,7 @@ def linear(kernels, function, x, weight, bias, activation, out):
         check_vectors(function, out_features, "output feature", bias=bias)
     code, parameter = (0, 0.0) if activation is None else resolve(function, activation)
     shape = (*x.shape[:-1], out_features)
-    target = empty(shape, x.dtype) if out is None else output(function, out, shape, x.dtype, x, weight, bias)
+    target = empty(shape, x.dtype, function) if out is None else output(function, out, shape, x.dtype, x, weight, bias)
     if target.size:
         kernels.forward(_rows(x), weight, bias, code, parameter, _rows(target))
     return target if out is None else deliver(target, out)

@@ -19,7 +19,7 @@ import numpy as np
 from ._native.memory import empty
 from .activations import CODES, NAMES, finite_parameter, resolve
 from .call_checks import check_same_shape, contiguous, deliver_all, flag, outputs, same_memory
-from .checks import choice, deliver, float_array, float_arrays, generator, output
+from .checks import choice, deliver, float_array, float_arrays, generator, output, plain_view
 
 # Constants of SELU, which alpha dropout shares: Klambauer et al. (2017), arXiv 1706.02515.
 SELU_LAMBDA = 1.0507009873554805
@@ -101,7 +101,7 @@ def in_place_output(function, out, *inputs):
     """An output of the inputs' shape and dtype that may be one of them, exactly in place."""
     first = inputs[0]
     if out is None:
-        return empty(first.shape, first.dtype)
+        return empty(first.shape, first.dtype, function)
     others = [array for array in inputs if not same_memory(out, array)]
     return output(function, out, first.shape, first.dtype, *others)
 
@@ -162,14 +162,16 @@ def drop_backward(kernels, function, constants, grad_output, mask, p, out):
     """Gradient by x where the mask is set, times the scale of the forward pass."""
     grad_output = float_array(function, "grad_output", grad_output)
     p = probability(function, p)
-    if not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8):
-        got = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+    is_array = isinstance(mask, np.ndarray) and not isinstance(mask, np.ma.MaskedArray)
+    mask = plain_view(mask) if is_array else mask
+    if not is_array or mask.dtype not in (np.bool_, np.uint8):
+        got = mask.dtype if is_array else type(mask).__name__
         raise TypeError(
             f"{function}: mask must be an array of bool or uint8, as the forward pass returns it; got {got}"
         )
     check_same_shape(function, grad_output=grad_output, mask=mask)
     grad_output = contiguous(grad_output)
-    mask = np.require(mask, requirements="C").view(np.ndarray).view(np.uint8)
+    mask = contiguous(mask).view(np.uint8)
     others = (mask,) if out is None or same_memory(out, grad_output) else (mask, grad_output)
     target = output(function, out, grad_output.shape, grad_output.dtype, *others)
     kernels.dropout(grad_output, mask, constants(p, True)[0], 0.0, 0.0, target)

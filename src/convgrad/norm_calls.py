@@ -31,11 +31,12 @@ def batch_norm(kernels, function, x, weight, bias, running_mean, running_var, tr
     given = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     x, weight, bias, running_mean, running_var = map(contiguous, float_arrays(function, tuple(given), x=x, **given))
     training = flag(function, "training", training)
-    momentum = _fraction(function, momentum)
-    eps = _eps(function, eps)
+    momentum = fraction(function, momentum)
+    eps = epsilon(function, eps)
     sizes = outer, channels, inner = channel_sizes(function, "x", x.shape, layout)
     by_channel = (channels,)
-    check_vectors(function, channels, "channel", **given)
+    vectors = zip(given, (weight, bias, running_mean, running_var), strict=True)
+    check_vectors(function, channels, "channel", **dict(vectors))
     if (running_mean is None) != (running_var is None):
         missing, given = ("running_mean", "running_var") if running_mean is None else ("running_var", "running_mean")
         raise ValueError(f"{function}: {given} is given but {missing} is None; pass both or neither")
@@ -101,7 +102,7 @@ def batch_norm_backward(kernels, function, grad_output, x, weight, saved_mean, s
 def layer_norm(kernels, function, x, weight, bias, eps, out):
     """(y, saved_mean, saved_inv_std)."""
     x, weight, bias = map(contiguous, float_arrays(function, ("weight", "bias"), x=x, weight=weight, bias=bias))
-    eps = _eps(function, eps)
+    eps = epsilon(function, eps)
     if weight is not None and bias is not None and weight.shape != bias.shape:
         raise ValueError(
             f"{function}: weight has shape {weight.shape} and bias has {bias.shape}; pass both of one shape, the last "
@@ -184,14 +185,16 @@ def _row_sizes(function, shape, normalized):
     return leading, (math.prod(leading), columns)
 
 
-def _fraction(function, momentum):
+def fraction(function, momentum):
+    """The momentum of running statistics as a float in [0, 1]."""
     momentum = finite_parameter(function, "momentum", momentum)
     if not 0 <= momentum <= 1:
         raise ValueError(f"{function}: momentum must be at least 0 and at most 1, got {momentum}")
     return momentum
 
 
-def _eps(function, eps):
+def epsilon(function, eps):
+    """What is added to a variance: a finite float, at least 0."""
     eps = finite_parameter(function, "eps", eps)
     if eps < 0:
         raise ValueError(f"{function}: eps must be at least 0, got {eps}")

@@ -4,7 +4,7 @@
 out can be a cache key: True or 1.0 never passes for 1.
 """
 
-from .checks import choice, integer, pair
+from .checks import choice, integer, pair, shown
 
 LAYOUTS = ("NCHW", "NHWC")
 LAYOUTS_1D = {"NCW": "NCHW", "NWC": "NHWC", "NCHW": "NCHW", "NHWC": "NHWC"}
@@ -52,7 +52,7 @@ def per_axis(function, name, dims, value, minimum):
     else:
         if isinstance(value, (tuple, list)):
             if len(value) != 1:
-                raise ValueError(f"{function}: {name} must be an integer, got {value!r}")
+                raise ValueError(f"{function}: {name} must be an integer, got {shown(value)}")
             value = value[0]
         value = (integer(function, name, value, minimum),)
     _check_largest(function, name, max(value))
@@ -63,8 +63,8 @@ def exact_padding(function, dims, padding, names=PADDING_NAMES):
     """Bring padding to one of `names`, an int, ((top, bottom), (left, right)) or, with one axis, (left, right)."""
     if isinstance(padding, str):
         if padding not in names:
-            raise ValueError(f"{function}: padding must be {_listed(dims, names)}; got {padding!r}")
-        return str(padding)
+            raise ValueError(f"{function}: padding must be {_listed(dims, names)}; got {shown(padding)}")
+        return str.__str__(padding)
     if not isinstance(padding, (tuple, list)):
         padding = integer(function, "padding", padding, 0)
         _check_largest(function, "padding", padding)
@@ -72,7 +72,7 @@ def exact_padding(function, dims, padding, names=PADDING_NAMES):
     entries = padding if dims == 2 else (padding,)
     for pairs in (padding, *entries):
         if isinstance(pairs, (tuple, list)) and len(pairs) != 2:
-            raise ValueError(f"{function}: padding must be {_listed(dims, names)}; got {padding!r}")
+            raise ValueError(f"{function}: padding must be {_listed(dims, names)}; got {shown(padding)}")
     exact = tuple(pair(function, "padding", entry, 0) for entry in entries)
     _check_largest(function, "padding", max(map(max, exact)))
     return exact if dims == 2 else exact[0]
@@ -100,7 +100,7 @@ def resolve_padding(function, dims, padding, sizes, kernel, stride, dilation):
 
 def _check_largest(function, name, value):
     if value > LARGEST_OPTION:
-        raise ValueError(f"{function}: {name} must be at most {LARGEST_OPTION}, got {value}")
+        raise ValueError(f"{function}: {name} must be at most {LARGEST_OPTION}, got {shown(value)}")
 
 
 def _listed(dims, names):

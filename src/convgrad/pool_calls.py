@@ -21,7 +21,7 @@ completely. The batch may be empty.
 import numpy as np
 
 from .call_checks import check_grad_output, check_vectors, deliver_all, flag, outputs, sizes
-from .checks import deliver, float_array, float_arrays, output
+from .checks import deliver, float_array, float_arrays, output, plain_view
 from .options import plain_layout
 from .pool_shapes import global_pool_shape, pool_shape
 
@@ -213,6 +213,7 @@ def _indices(function, indices, shape, dtype=None):
             f"{function}: indices must be the array of {dtype} that {pool} returns with return_indices=True, got "
             f"{type(indices).__name__}"
         )
+    indices = plain_view(indices)
     if indices.dtype != dtype:
         what = "planes" if dtype is _INT64 else f"windows of {shape.kernel[0]}x{shape.kernel[1]} cells"
         raise TypeError(f"{function}: indices are {indices.dtype} but those of {what} are {dtype}; pass {dtype}")
@@ -221,7 +222,7 @@ def _indices(function, indices, shape, dtype=None):
             f"{function}: indices have shape {indices.shape} but {pool} returns {shape.output_shape} for input_shape "
             f"{shape.input_shape} and these options; pass the indices of that call"
         )
-    return np.asarray(indices) if indices.flags.aligned else indices.copy()
+    return indices if indices.flags.aligned else indices.copy()
 
 
 def _refuse_indices(function, shape, indices):

@@ -19,7 +19,7 @@ import numpy as np
 
 from ._native.memory import empty, plain
 from .call_checks import check_same_shape, contiguous, same_memory
-from .checks import choice, deliver, float_array, float_arrays, output
+from .checks import choice, deliver, float_array, float_arrays, output, plain_view, shown
 from .elementwise_calls import in_place_output
 
 _REDUCTIONS = ("mean", "sum", "none")
@@ -111,10 +111,10 @@ def sigmoid_cross_entropy(kernels, function, logits, target, reduction, out):
 def _loss(function, x, target, out, reduction, count, losses_shape, run):
     """Run a loss: (float or ndarray, gradient by x). `count` is what a mean divides by."""
     if out is None:
-        grad = empty(x.shape, x.dtype)
+        grad = empty(x.shape, x.dtype, function)
     else:
         grad = output(function, out, x.shape, x.dtype, *((target,) if same_memory(out, x) else (target, x)))
-    losses = empty(losses_shape, x.dtype) if reduction == "none" else None
+    losses = empty(losses_shape, x.dtype, function) if reduction == "none" else None
     total = run(1 / count if reduction == "mean" and count else 1.0, grad, losses)
     if out is not None:
         grad = deliver(grad, out)
@@ -133,6 +133,7 @@ def _labels(kernels, function, logits, labels):
             f"{function}: labels must be a NumPy array of integers ({n},) or of probabilities ({n}, {n_classes}), "
             f"got {type(labels).__name__}"
         )
+    labels = plain_view(labels)
     kind = labels.dtype.kind
     if labels.shape == (n,) and kind in "iu":
         if labels.dtype != np.int64 or not labels.flags.c_contiguous or not labels.flags.aligned:
@@ -181,11 +182,11 @@ def _axis_sizes(function, name, shape, axis):
     ndim = len(shape)
     if type(axis) is not int:
         if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, np.integer):
-            raise TypeError(f"{function}: axis must be an integer, got {axis!r}")
+            raise TypeError(f"{function}: axis must be an integer, got {shown(axis)}")
         axis = int(axis)
     if not -ndim <= axis < ndim:
         raise ValueError(
-            f"{function}: axis {axis} does not exist in {name} of shape {shape}; pass {-ndim} to {ndim - 1}"
+            f"{function}: axis {shown(axis)} does not exist in {name} of shape {shape}; pass {-ndim} to {ndim - 1}"
         )
     axis %= ndim
     if shape[axis] == 0:

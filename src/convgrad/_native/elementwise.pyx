@@ -40,10 +40,13 @@ def activation_backward(int code, double parameter, grad_output, x, out):
 
 
 def fresh_activation(int code, double parameter, x):
-    """a(x) as a new array, or None where x needs more than these checks before `activation` may have it."""
+    """a(x) as a new array, or None where x needs more checks before `activation` may have it, or memory is short."""
     if not (is_plain(x) and cnp.PyArray_IS_C_CONTIGUOUS(x)):
         return None
-    out = empty_like(x)
+    try:
+        out = empty_like(x)
+    except MemoryError:
+        return None
     activation(code, parameter, x, out)
     return out
 
@@ -56,7 +59,10 @@ def fresh_activation_backward(int code, double parameter, grad_output, x):
         and cnp.PyArray_SAMESHAPE(x, grad_output)
     ):
         return None
-    out = empty_like(x)
+    try:
+        out = empty_like(x)
+    except MemoryError:
+        return None
     activation_backward(code, parameter, grad_output, x, out)
     return out
 

@@ -12,6 +12,8 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from operator import index
+
 import numpy as np
 
 cnp.import_array()
@@ -82,6 +84,7 @@ cdef size_t n_system_blocks = 0
 cdef uint32_t junk = 0  # what to find in memory that is handed out, for tests
 
 cdef double SMALLEST = 65536  # bytes; smaller arrays are left to NumPy
+cdef double LARGEST = 2.0**62  # bytes; sizes beyond it overflow
 
 
 cdef inline size_t capacity_of(void *block) noexcept nogil:
@@ -122,6 +125,9 @@ cdef void *take(size_t size) noexcept nogil:
     CG_UNLOCK()
     if block == NULL:
         block = cg_system_alloc(wanted)
+        if block == NULL:  # what is kept for later may be what is missing now
+            drop_kept()
+            block = cg_system_alloc(wanted)
         if block == NULL:
             return NULL
         (<size_t *>block)[0] = wanted
@@ -129,6 +135,22 @@ cdef void *take(size_t size) noexcept nogil:
         for i in range(<int>min(size // 4, <size_t>1 << 30)):
             (<uint32_t *>(<char *>block + HEADER))[i] = junk
     return <char *>block + HEADER
+
+
+cdef void drop_kept() noexcept nogil:
+    """Give all memory kept for reuse back to the system."""
+    global n_kept, kept_bytes
+    cdef void *dropped[N_KEPT]
+    cdef int i, n
+    CG_LOCK()
+    n = n_kept
+    for i in range(n):
+        dropped[i] = kept[i]
+    n_kept = 0
+    kept_bytes = 0
+    CG_UNLOCK()
+    for i in range(n):
+        cg_system_free(dropped[i])
 
 
 cdef void give(void *data) noexcept nogil:
@@ -203,8 +225,8 @@ handler.allocator.free = array_free
 cdef object handler_capsule = PyCapsule_New(&handler, b"mem_handler", NULL)
 
 
-def empty(tuple shape, cnp.dtype dtype):
-    """A C-contiguous array like np.empty's; a large one in recycled memory."""
+def empty(tuple shape, cnp.dtype dtype, function=None):
+    """A C-contiguous array like np.empty's; a large one in recycled memory. `function` is named where there is none."""
     cdef cnp.npy_intp dims[64]
     cdef int i, ndim = len(shape)
     cdef double size = dtype.itemsize
@@ -215,9 +237,16 @@ def empty(tuple shape, cnp.dtype dtype):
         return cnp.PyArray_EMPTY(ndim, dims, dtype.type_num, 0)
     before = PyDataMem_SetHandler(handler_capsule)
     try:
-        return cnp.PyArray_EMPTY(ndim, dims, dtype.type_num, 0)
+        if size < LARGEST:
+            return cnp.PyArray_EMPTY(ndim, dims, dtype.type_num, 0)
+    except MemoryError:
+        pass
     finally:
         PyDataMem_SetHandler(before)
+    raise MemoryError(
+        f"{function or 'convgrad'}: no memory for an array of shape {shape} and {dtype}, {size:.3g} bytes; pass fewer "
+        "samples at a time or free some"
+    )
 
 
 cdef object empty_like(object x):
@@ -271,27 +300,21 @@ def recall(dict known, x, weight, tuple options):
 
 def empty_cache():
     """Give all memory kept for reuse back to the system."""
-    global n_kept, kept_bytes
-    cdef void *dropped[N_KEPT]
-    cdef int i, n
-    CG_LOCK()
-    n = n_kept
-    for i in range(n):
-        dropped[i] = kept[i]
-    n_kept = 0
-    kept_bytes = 0
-    CG_UNLOCK()
-    for i in range(n):
-        cg_system_free(dropped[i])
+    drop_kept()
 
 
 def set_cache_limit(n_bytes):
     """Keep at most `n_bytes` of freed memory for reuse in this process; 0 keeps none."""
     global limit_bytes
-    if isinstance(n_bytes, (bool, np.bool_)) or not hasattr(n_bytes, "__index__"):  # NumPy 1's bool_ has one
-        raise TypeError(f"set_cache_limit: n_bytes must be an integer, got {n_bytes!r}")
+    try:
+        if isinstance(n_bytes, (bool, np.bool_)):
+            raise TypeError
+        n_bytes = index(n_bytes)
+    except TypeError:
+        raise TypeError(f"set_cache_limit: n_bytes must be an integer, got {n_bytes!r}") from None
     if n_bytes < 0:
-        raise ValueError(f"set_cache_limit: n_bytes must be at least 0, got {n_bytes}")
+        got = n_bytes if n_bytes > -(1 << 1000) else "one of over 1000 bits"
+        raise ValueError(f"set_cache_limit: n_bytes must be at least 0, got {got}")
     limit_bytes = min(n_bytes, 1 << 62)
     if kept_bytes > limit_bytes:
         empty_cache()

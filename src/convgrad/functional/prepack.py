@@ -234,19 +234,20 @@ def explain_conv2d(
     """
     choice("explain_conv2d", "direction", direction, DIRECTIONS)
     given = {name: value if isinstance(value, np.ndarray) else None for name, value in (("x", x), ("weight", weight))}
-    held = next(
-        (array.dtype for array in float_arrays("explain_conv2d", tuple(given), **given) if array is not None), None
-    )
-    dtype = np.dtype((held or np.float32) if dtype is None else dtype)
-    if dtype not in (np.float32, np.float64):
+    arrays = float_arrays("explain_conv2d", tuple(given), **given)
+    held = next((array.dtype for array in arrays if array is not None), None)
+    try:
+        dtype = np.dtype((held or np.float32) if dtype is None else dtype)
+        known = dtype in (np.float32, np.float64)
+    except (TypeError, ValueError, SyntaxError):  # NumPy's, for what is no dtype at all
+        known = False
+    if not known:
         raise TypeError(f"explain_conv2d: dtype must be float32 or float64, got {dtype}")
     if held is not None and held != dtype:
         raise TypeError(f"explain_conv2d: dtype is {dtype} but the arrays are {held}; leave dtype out")
     x_shape, weight_shape = (
-        value.shape
-        if isinstance(value, np.ndarray)
-        else sizes("explain_conv2d", name, value, "an array or a tuple of integers")
-        for name, value in (("x", x), ("weight", weight))
+        sizes("explain_conv2d", name, value, "an array or a tuple of integers") if array is None else array.shape
+        for name, value, array in zip(given, (x, weight), arrays, strict=True)
     )
     options = (stride, padding, dilation, groups, layout, algorithm)
     shape = conv_shape("explain_conv2d", "x", 2, x_shape, weight_shape, *options)
