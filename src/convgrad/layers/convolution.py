@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import functional
 from ..backends import get_backend
+from ..call_checks import flag
 from ..checks import choice, integer, pair
 from ..functional.prepack import PackedConv2d
 from ..precision import get_precision
@@ -90,7 +91,7 @@ class Conv2D(WeightedLayer):
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self._check_padding(shape)
         super().__init__(shape, bias=bias, activation=activation, initializer=initializer, rng=rng, dtype=dtype)
-        self.gain = Parameter(np.ones(self.out_channels, dtype)) if gain else None
+        self.gain = Parameter(np.ones(self.out_channels, dtype)) if flag("Conv2D", "gain", gain) else None
         self._packs: dict[tuple[object, ...], tuple[Any, ...]] = {}
 
     def forward(self, x: FloatArray) -> FloatArray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import functional
 from ..checks import generator
+from ..elementwise_calls import probability
 from ..typing import FloatArray, Rng
 from .base import Layer
 
@@ -25,9 +26,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: p must be at least 0 and at most 1, got {p!r}")
-        self.p = float(p)
+        self.p = probability(type(self).__name__, p)
         self._rng = generator(type(self).__name__, "rng", rng)
 
     @property

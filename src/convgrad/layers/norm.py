@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import functional
 from ..checks import choice, integer
+from ..norm_calls import epsilon, fraction
 from ..typing import FloatArray, FloatDType, Int, Layout, Shape
 from .base import Buffer, Layer, Parameter
 
@@ -48,7 +49,7 @@ class BatchNorm(Layer):
         dtype: FloatDType = "float32",
     ) -> None:
         self.features = integer("BatchNorm", "features", features, 1)
-        self.momentum, self.eps = momentum, eps
+        self.momentum, self.eps = fraction("BatchNorm", momentum), epsilon("BatchNorm", eps)
         self.layout = choice("BatchNorm", "layout", layout, ("NCHW", "NHWC"))
         self.weight, self.bias = _affine("BatchNorm", (self.features,), affine, dtype)
         self.running_mean = Buffer(np.zeros(self.features, dtype))
@@ -111,7 +112,7 @@ class LayerNorm(Layer):
         self.shape = tuple(integer("LayerNorm", "shape", length, 1) for length in axes)
         if not self.shape or (len(self.shape) > 1 and not affine):
             raise ValueError(f"LayerNorm: shape must name one or more axes, one without affine; got {shape!r}")
-        self.eps = eps
+        self.eps = epsilon("LayerNorm", eps)
         self.weight, self.bias = _affine("LayerNorm", self.shape, affine, dtype)
 
     def forward(self, x: FloatArray) -> FloatArray:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import functional
+from ..call_checks import flag
 from ..checks import choice, integer
+from ..options import exact_padding, per_axis, plain_layout
 from ..typing import FloatArray, FloatDType, Int, Layout, Padding, Pair, Shape
 from .base import Layer, Parameter
 
@@ -17,6 +19,16 @@ __all__ = ["AvgPool2D", "Flatten", "GlobalAvgPool2D", "GlobalMaxPool2D", "MaxPoo
 
 class _Pool(Layer):
     def __init__(self, kernel_size: Pair, options: dict[str, Any]) -> None:
+        function = type(self).__name__
+        for name, value in [("kernel_size", kernel_size), *options.items()]:
+            if name == "padding":
+                exact_padding(function, 2, value)
+            elif name == "layout":
+                plain_layout(function, 2, value)
+            elif name in ("ceil_mode", "count_include_pad"):
+                flag(function, name, value)
+            elif not (name == "stride" and value is None):
+                per_axis(function, name, 2, value, 1)
         self.kernel_size = kernel_size
         self._options = options
 

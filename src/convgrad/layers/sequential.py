@@ -26,6 +26,8 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
+        if not isinstance(layers, Iterable):
+            raise TypeError(f"Sequential: layers must be an iterable of Layer, got {type(layers).__name__}")
         self._layers = list(layers)
         for position, layer in enumerate(self._layers):
             if not isinstance(layer, Layer):

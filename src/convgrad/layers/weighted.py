@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import functional
 from ..activations import DEFAULT_PARAMETERS, NAMES, resolve
+from ..call_checks import flag
 from ..checks import generator
 from ..initializers import he_uniform, zeros
 from ..typing import Activation, FloatArray, FloatDType, Initializer, Rng
@@ -37,6 +38,11 @@ class WeightedLayer(Layer):
         dtype: FloatDType,
     ) -> None:
         function = type(self).__name__
+        bias = flag(function, "bias", bias)
+        if math.prod(weight_shape) > 2**59:
+            raise MemoryError(
+                f"{function}: a weight of shape {weight_shape} would be needed, more than memory can address"
+            )
         self.activation = fused_activation(function, activation)
         weight, start = self._start(weight_shape, bias, initializer, generator(function, "rng", rng), dtype)
         self.weight = Parameter(weight)
