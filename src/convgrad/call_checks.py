@@ -113,14 +113,12 @@ def outputs(
         raise TypeError(
             f"{function}: out must be {alone}a tuple ({', '.join(names)}) with None where no array is given, got {got}"
         )
-    given = [
-        (name, plain_view(entry)) for name, entry in zip(names, outs, strict=True) if isinstance(entry, np.ndarray)
-    ]
-    for position, (name, entry) in enumerate(given):
-        for other_name, other in given[:position]:
-            if np.may_share_memory(entry, other) and _share_memory(entry, other):
+    held = [(name, plain_view(entry)) for name, entry in zip(names, outs, strict=True) if isinstance(entry, np.ndarray)]
+    for position, (name, array) in enumerate(held):
+        for other_name, other in held[:position]:
+            if np.may_share_memory(array, other) and _share_memory(array, other):
                 raise ValueError(
-                    f"{function}: out's {other_name} {other.shape} and {name} {entry.shape} share memory; pass arrays "
+                    f"{function}: out's {other_name} {other.shape} and {name} {array.shape} share memory; pass arrays "
                     "apart from each other"
                 )
     targets: list[_Maybe] = []
@@ -146,8 +144,9 @@ def deliver_all(targets: Sequence[_Maybe], outs: Sequence[_Maybe] | None) -> tup
 
 def _share_memory(a: AnyArray, b: AnyArray) -> bool:
     """True where two arrays have a byte in common; False too where that would take long to find out."""
+    most: Any = 100_000  # candidate solutions
     try:
-        return np.shares_memory(a, b, max_work=100_000)
+        return np.shares_memory(a, b, max_work=most)
     except np.exceptions.TooHardError:
         return False
 

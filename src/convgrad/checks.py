@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def choice(function: str, name: str, value: Name, allowed: Collection[str]) -> N
     """Return `value` if it is one of the strings `allowed`."""
     if isinstance(value, str):
         if value in allowed:
-            return value if type(value) is str else str.__str__(value)
+            return value if type(value) is str else cast("Name", str.__str__(value))
         raise ValueError(f"{function}: {name} must be one of {', '.join(map(repr, allowed))}; got {shown(value)}")
     raise TypeError(
         f"{function}: {name} must be a string, one of {', '.join(map(repr, allowed))}; got {type(value).__name__}"

@@ -235,6 +235,7 @@ def explain_conv2d(
     choice("explain_conv2d", "direction", direction, DIRECTIONS)
     given = {name: value if isinstance(value, np.ndarray) else None for name, value in (("x", x), ("weight", weight))}
     arrays = float_arrays("explain_conv2d", tuple(given), **given)
+    x, weight = (value if array is None else array for value, array in zip((x, weight), arrays, strict=True))
     held = next((array.dtype for array in arrays if array is not None), None)
     try:
         dtype = np.dtype((held or np.float32) if dtype is None else dtype)
@@ -246,8 +247,10 @@ def explain_conv2d(
     if held is not None and held != dtype:
         raise TypeError(f"explain_conv2d: dtype is {dtype} but the arrays are {held}; leave dtype out")
     x_shape, weight_shape = (
-        sizes("explain_conv2d", name, value, "an array or a tuple of integers") if array is None else array.shape
-        for name, value, array in zip(given, (x, weight), arrays, strict=True)
+        value.shape
+        if isinstance(value, np.ndarray)
+        else sizes("explain_conv2d", name, value, "an array or a tuple of integers")
+        for name, value in (("x", x), ("weight", weight))
     )
     options = (stride, padding, dilation, groups, layout, algorithm)
     shape = conv_shape("explain_conv2d", "x", 2, x_shape, weight_shape, *options)

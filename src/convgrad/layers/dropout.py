@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
+from typing import Any
+
 import numpy as np
 
 from .. import functional
-from ..checks import generator
-from ..elementwise_calls import probability
+from ..checks import generator, shown
 from ..typing import FloatArray, Rng
 from .base import Layer
 
@@ -26,7 +28,13 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
-        self.p = probability(type(self).__name__, p)
+        function = type(self).__name__
+        given: Any = p  # whatever was passed
+        if isinstance(given, bool) or not isinstance(given, numbers.Real):
+            raise TypeError(f"{function}: p must be a real number, got {shown(given)} ({type(given).__name__})")
+        if not 0 <= p <= 1:
+            raise ValueError(f"{function}: p must be at least 0 and at most 1, got {shown(p)}")
+        self.p = float(p)
         self._rng = generator(type(self).__name__, "rng", rng)
 
     @property
