@@ -30,6 +30,7 @@ SELECTED = (
     "test_convolve.py",
     "test_dense.py",
     "test_dropout.py",
+    "test_fuzz.py",
     "test_inputs.py",
     "test_kernel_table.py",
     "test_local.py",
@@ -44,9 +45,11 @@ SELECTED = (
 )
 LEFT_OUT = {
     "test_conv_errors.py": "refusals come before any kernel",
+    "test_errors.py": "refusals come before any kernel",
+    "test_errors_elsewhere.py": "refusals come before any kernel",
     "test_pool_errors.py": "refusals come before any kernel",
 }
-SELECTION = "native or test_kernel_table or test_winograd"
+SELECTION = "native or test_kernel_table or test_winograd or test_a_short_run"
 
 
 def python(*arguments, **environment):

@@ -72,6 +72,9 @@ def convolution_sizes(rng, dims, *, names=True):
     dilation = [1 if plain else rng.choice((1, 1, 1, 2, 3)) for _ in range(dims)]
     span = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     pixels = [sizes(rng, 40 if dims == 1 else 22) for _ in range(dims)]
+    if rng.random() < 0.01:  # larger than blocks, and enough work for threads
+        groups, c, k = 1, rng.choice((40, 64, 65, 100)), rng.choice((33, 64, 96, 130))
+        pixels = [rng.randint(20, 48) for _ in range(dims)]
     option = (
         rng.choice(("valid", "same", "full", 0, 0, 1, 1, 2, "axes", "sides"))
         if names
