@@ -74,7 +74,7 @@ def convolution_sizes(rng, dims, *, names=True):
     pixels = [sizes(rng, 40 if dims == 1 else 22) for _ in range(dims)]
     if rng.random() < 0.01:  # larger than blocks, and enough work for threads
         groups, c, k = 1, rng.choice((40, 64, 65, 100)), rng.choice((33, 64, 96, 130))
-        pixels = [rng.randint(20, 48) for _ in range(dims)]
+        pixels, stride = [rng.randint(14, 30) for _ in range(dims)], [min(step, 2) for step in stride]
     option = (
         rng.choice(("valid", "same", "full", 0, 0, 1, 1, 2, "axes", "sides"))
         if names

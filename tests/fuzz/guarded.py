@@ -1,6 +1,7 @@
 """Memory between pages that may not be touched, and arrays of any strides placed flush against them."""
 
 import ctypes
+import math
 import mmap
 import os
 
@@ -69,10 +70,13 @@ class Arenas:
     def array(self, shape, dtype, strides):
         if self.used == len(self.all):
             self.all.append(Arena(self.n_bytes))
+        needed = 2 * PAGE + 8 * math.prod(shape)
+        if needed > self.all[self.used].n_bytes:
+            self.all[self.used] = Arena(needed)
         arena = self.all[self.used]
         self.used += 1
         shift = self.rng.randrange(np.dtype(dtype).itemsize) if self.rng.random() < 0.04 else 0  # unaligned
-        if sum(abs(stride) * size for stride, size in zip(strides, shape, strict=True)) * 8 > self.n_bytes // 2:
+        if sum(abs(stride) * size for stride, size in zip(strides, shape, strict=True)) * 8 > arena.n_bytes // 2:
             strides = c_strides(shape)
         return arena.array(shape, dtype, strides, at_end=self.rng.random() < 0.6, shift=shift)
 
@@ -80,6 +84,8 @@ class Arenas:
         """A C-contiguous array in the memory of the array that was made as the `number`-th: they may overlap."""
         shift = self.rng.randrange(200) * np.dtype(dtype).itemsize
         at_end = self.rng.random() < 0.6
+        if 8 * math.prod(shape) + 2 * PAGE > self.all[number].n_bytes:
+            return self.array(shape, dtype, c_strides(shape))
         return self.all[number].array(shape, dtype, c_strides(shape), at_end=at_end, shift=shift, keep=True)
 
 
