@@ -9,13 +9,12 @@ import json
 import time
 from pathlib import Path
 
-from measure import clean_environment, cpu_name
+from measure import clean_environment, cpu_name, machine_lock
 
 if __name__ == "__main__":
     clean_environment()
 
 import numpy as np
-from peers import machine_lock
 
 import convgrad
 from convgrad._native import runtime

@@ -19,13 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import clean_environment, cpu_name, geometric_mean, paired
+from measure import clean_environment, cpu_name, geometric_mean, machine_lock, paired
 
 if __name__ == "__main__":
     clean_environment()
 
 import numpy as np
-from peers import machine_lock
 
 import convgrad
 from convgrad._native import runtime
