@@ -11,7 +11,6 @@ Writes asv_bench/results/peers-onnx.json and .md; with --only it prints and writ
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import statistics
@@ -21,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import clean_environment, cpu_name, geometric_mean
+from measure import clean_environment, cpu_name, geometric_mean, machine_lock
 
 if __name__ == "__main__":
     clean_environment()
@@ -34,14 +33,6 @@ RESULTS = Path(__file__).parent / "results"
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 MODELS = sorted(path.stem.removeprefix("light_") for path in LIGHT.glob("light_*.onnx"))
 PAUSE = 0.03  # seconds
-
-
-@contextlib.contextmanager
-def machine_lock():
-    """Hold the lock of timing runs on this machine."""
-    with open(Path(tempfile.gettempdir()) / "convgrad-timing.lock", "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def write_model(name, batch, folder):

@@ -78,15 +78,19 @@ static int prefers_pointwise(const cg_conv_grad_weight_args *a) {
     return along < broadcast;
 }
 
+/* A 1x1 kernel makes the operands alike: x takes the place of grad_output, and the other way round. */
+static void swap_operands(cg_conv_grad_weight_args *a) {
+    ptrdiff_t channels = a->C;
+    const void *x = a->x;
+    cg_strides at = a->x_at;
+    a->C = a->K, a->x = a->grad_output, a->x_at = a->g_at;
+    a->K = channels, a->grad_output = x, a->g_at = at;
+}
+
 static void plan_pointwise(cg_conv_grad_weight_args *a) {
     a->swap = a->C > a->K;
-    if (a->swap) {
-        ptrdiff_t channels = a->C;
-        const void *x = a->x;
-        cg_strides at = a->x_at;
-        a->C = a->K, a->x = a->grad_output, a->x_at = a->g_at;
-        a->K = channels, a->grad_output = x, a->g_at = at;
-    }
+    if (a->swap)
+        swap_operands(a);
     ptrdiff_t pixels = a->OH * a->OW, threads = MAX(1, a->task.threads);
     a->n_c_blocks = ceil_div(a->C, 21 * POINTWISE_NARROW);
     a->c_block = ceil_div(a->C, a->n_c_blocks);

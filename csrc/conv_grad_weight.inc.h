@@ -26,13 +26,8 @@ KERNEL_PLAN(conv_grad_weight) {
                  (a->OW - 1) * a->stride_w + (a->S - 1) * a->dilation_w < a->W;
     a->swap = inside && a->R * a->S * a->stride_h * a->stride_w == 1 && a->C * 2 >= LANES &&
               (a->C < a->K || a->K * 2 <= LANES);
-    if (a->swap) {
-        ptrdiff_t channels = a->C;
-        const void *x = a->x;
-        cg_strides at = a->x_at;
-        a->C = a->K, a->x = a->grad_output, a->x_at = a->g_at;
-        a->K = channels, a->grad_output = x, a->g_at = at;
-    }
+    if (a->swap)
+        swap_operands(a);
     ptrdiff_t RS = a->R * a->S, terms = a->C * RS, pixels = a->OH * a->OW;
     ptrdiff_t span_h = (a->R - 1) * a->dilation_h, span_w = (a->S - 1) * a->dilation_w;
     ptrdiff_t vectors = ceil_div(a->K, LANES);
