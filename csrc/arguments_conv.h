@@ -18,7 +18,8 @@
     X(winograd_multiply)                                                                                               \
     X(winograd_grad_output)                                                                                            \
     X(winograd_grad_products)                                                                                          \
-    X(winograd_grad_weight)
+    X(winograd_grad_weight)                                                                                            \
+    X(winograd_grad_fused)
 
 /* One residue class of the output positions along an axis, and the kernel positions that reach it.
  *

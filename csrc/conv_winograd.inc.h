@@ -94,8 +94,9 @@ static void stage_lanes(REAL *to, ptrdiff_t rows, ptrdiff_t cols, const REAL *x,
     }
 }
 
-/* a x a staged pixels -> a * a points. */
-INLINE void input_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *v, ptrdiff_t point) {
+/* a x a staged pixels -> a * a points. Stores that go to L2 wait for their lines unless the next tile's, `width`
+ * further, are asked for now. */
+INLINE void input_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *v, ptrdiff_t point, ptrdiff_t width) {
     const int a = m + 2;
     vec t[36], o[6];
     UNROLL for (int j = 0; j < a; j++) { /* BT d, column by column */
@@ -105,12 +106,15 @@ INLINE void input_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *v, 
     }
     UNROLL for (int i = 0; i < a; i++) { /* (BT d) B, row by row */
         winograd_bt(m, t + i * a, 1, o, 1);
-        UNROLL for (int j = 0; j < a; j++) v_store(v + (i * a + j) * point, o[j]);
+        UNROLL for (int j = 0; j < a; j++) {
+            PREFETCH_WRITE(v + (i * a + j) * point + width);
+            v_store(v + (i * a + j) * point, o[j]);
+        }
     }
 }
 
 /* m x m staged gradients -> a * a points: A z AT. */
-INLINE void gradient_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *g, ptrdiff_t point) {
+INLINE void gradient_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *g, ptrdiff_t point, ptrdiff_t width) {
     const int a = m + 2;
     vec t[24], o[6];
     UNROLL for (int j = 0; j < m; j++) {
@@ -120,7 +124,10 @@ INLINE void gradient_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *
     }
     UNROLL for (int i = 0; i < a; i++) {
         winograd_a(m, t + i * m, 1, o, 1);
-        UNROLL for (int j = 0; j < a; j++) v_store(g + (i * a + j) * point, o[j]);
+        UNROLL for (int j = 0; j < a; j++) {
+            PREFETCH_WRITE(g + (i * a + j) * point + width);
+            v_store(g + (i * a + j) * point, o[j]);
+        }
     }
 }
 
@@ -140,13 +147,16 @@ INLINE void output_tile(const int m, const REAL *p, ptrdiff_t point, vec bias, v
 }
 
 /* 3x3 weights of LANES channels k -> a * a points. */
-INLINE void weight_tile(const int m, const vec *w, REAL *u, ptrdiff_t point) {
+INLINE void weight_tile(const int m, const vec *w, REAL *u, ptrdiff_t point, ptrdiff_t width) {
     const int a = m + 2;
     vec t[18], o[6];
     UNROLL for (int s = 0; s < 3; s++) winograd_g(m, w + s, 3, t + s, 3);
     UNROLL for (int i = 0; i < a; i++) {
         winograd_g(m, t + i * 3, 1, o, 1);
-        UNROLL for (int j = 0; j < a; j++) v_store(u + (i * a + j) * point, o[j]);
+        UNROLL for (int j = 0; j < a; j++) {
+            PREFETCH_WRITE(u + (i * a + j) * point + width);
+            v_store(u + (i * a + j) * point, o[j]);
+        }
     }
 }
 
@@ -179,9 +189,9 @@ static void transform_input(const cg_winograd_args *a, ptrdiff_t c0, ptrdiff_t r
             for (ptrdiff_t j = 0; j < col1 - col0; j++, v += width) {
                 const REAL *from = stage + (r * m * cols + j * m) * LANES;
                 if (m == 4)
-                    input_tile(4, from, cols, v, point);
+                    input_tile(4, from, cols, v, point, width);
                 else
-                    input_tile(2, from, cols, v, point);
+                    input_tile(2, from, cols, v, point, width);
             }
     }
 }
@@ -227,17 +237,59 @@ static void transform_weights(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t
                 }
             REAL *to = u + (c - c0) * width + kv;
             if (a->m == 4)
-                weight_tile(4, g, to, point);
+                weight_tile(4, g, to, point, width);
             else
-                weight_tile(2, g, to, point);
+                weight_tile(2, g, to, point, width);
         }
     }
 }
 
-/* m[p] += v[p] * u[p] for `tiles` tiles and the channels c0 .. c0+channels-1. */
+/* Memory that is wanted soon: `runs` runs of `run` elements, `stride` apart, of which the first `done` elements of the
+ * first run are asked for. */
+typedef struct {
+    const REAL *from;
+    ptrdiff_t runs, run, stride, done;
+} wanted;
+
+/* Rows row0 .. row1-1 of `tile` pixels each of `channels` planes of an image. Tile rows count over samples. */
+static wanted wanted_rows(const REAL *image, const cg_strides *at, ptrdiff_t channels, ptrdiff_t H, ptrdiff_t tile,
+                          ptrdiff_t tile_rows, ptrdiff_t row0, ptrdiff_t row1) {
+    ptrdiff_t sample = row0 / tile_rows, i = row0 % tile_rows, samples = ceil_div(row1, tile_rows) - sample;
+    ptrdiff_t rows = MIN(H - i * tile, (row1 - row0) * tile);
+    wanted w = {image + sample * at->stride_n + i * tile * at->stride_h, channels, rows * at->stride_h, at->stride_c,
+                0};
+    if (row1 <= row0)
+        w.runs = 0;
+    else if (samples > 1) /* whole samples: more than asked for at both ends */
+        w.runs = samples, w.run = at->stride_c == 1 ? at->stride_n : channels * at->stride_c, w.stride = at->stride_n;
+    else if (at->stride_c == 1)
+        w.runs = 1;
+    else if (i == 0 && rows == H && w.run == w.stride) /* planes that follow each other */
+        w.runs = 1, w.run *= channels;
+    return w;
+}
+
+/* The next n cache lines (at most) of a list of two; the step to give to a tile with them, 0 where nothing is left. */
+INLINE const REAL *want_next(wanted *list, ptrdiff_t n, ptrdiff_t *step) {
+    if (list->runs == 0)
+        list++;
+    if (list->runs == 0) {
+        *step = 0;
+        return list->from;
+    }
+    const REAL *p = list->from + list->done;
+    list->done += n * LANES;
+    if (list->done >= list->run)
+        list->done = 0, list->runs--, list->from += list->stride;
+    *step = LANES;
+    return p;
+}
+
+/* m[p] += v[p] * u[p] for `tiles` tiles and the channels c0 .. c0+channels-1. Meanwhile the operand of the next point
+ * that is not in L2 (v where far_v is set, else u) and what `soon` lists (two entries) are fetched there. */
 static void multiply_points(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_t c0, ptrdiff_t channels, const REAL *v,
                             ptrdiff_t point_v, const REAL *u, ptrdiff_t point_u, ptrdiff_t width, REAL *m,
-                            ptrdiff_t point_m) {
+                            ptrdiff_t point_m, const int far_v, wanted *soon) {
     broadcast_tile tile = broadcast_tile_for((int)(width / LANES), tiles);
     int32_t offset[MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH)];
     for (ptrdiff_t c = c0, n; c < c0 + channels; c += n, u += n * width) {
@@ -248,14 +300,20 @@ static void multiply_points(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_
             n += WINOGRAD_WIDTH; /* several full blocks in one chain */
         for (int i = 0; i < n; i++)
             offset[i] = (int32_t)(i / WINOGRAD_WIDTH * WINOGRAD_WIDTH * tiles + i % WINOGRAD_WIDTH);
-        for (int p = 0; p < WINOGRAD_POINTS; p++)
+        for (int p = 0; p < WINOGRAD_POINTS; p++) {
+            const REAL *far = far_v ? v + c * tiles + (p + 1) * point_v : u + (p + 1) * point_u;
+            wanted next[2] = {{far, p + 1 < WINOGRAD_POINTS, n * (far_v ? tiles : width), 0, 0}, {0}};
             for (ptrdiff_t t = 0; t < tiles; t += tile.pixels) {
                 const REAL *x[14];
                 for (int q = 0; q < tile.pixels;
                      q++) /* the last tile repeats its last row; those results are not read */
                     x[q] = v + c * tiles + p * point_v + MIN(t + q, tiles - 1) * step;
-                tile.fn(u + p * point_u, x, offset, n, zeros, c > 0, m + p * point_m + t * width, width, v, 0);
+                ptrdiff_t soon_step;
+                const REAL *line = want_next(next->runs ? next : soon, n, &soon_step);
+                tile.fn(u + p * point_u, x, offset, n, zeros, c > 0, m + p * point_m + t * width, width, line,
+                        soon_step);
             }
+        }
     }
 }
 
@@ -380,8 +438,14 @@ KERNEL_RUN(winograd_fused) {
             transform_input(a, c, row0, row1, col0, col1, tiles, 0, v, a->point_v, stage);
         for (ptrdiff_t k = 0, width; k < a->K; k += width) {
             width = channel_vectors(a->K - k) * LANES;
+            wanted soon[2] = {wanted_rows((const REAL *)a->y + k * a->y_at.stride_c, &a->y_at, MIN(width, a->K - k),
+                                          a->OH, a->m, a->tile_rows, row0, row1),
+                              {0}};
+            if (k + width >= a->K && block + 1 < end)
+                soon[1] = wanted_rows(a->x, &a->x_at, a->C, a->H, a->m, a->tile_rows, row1,
+                                      MIN(a->row1, row1 + a->block_rows));
             multiply_points(a, tiles, 0, a->C, v, a->point_v, (const REAL *)a->u + k * a->C, a->point_u, width, m,
-                            a->point_m);
+                            a->point_m, 0, soon);
             transform_output(a, k, width, row0, row1, col0, col1, m, a->point_m, stage);
         }
     }
@@ -437,8 +501,12 @@ KERNEL_RUN(winograd_multiply) {
             width = channel_vectors(k1 - k) * LANES;
             for (ptrdiff_t c = 0; c < a->C; c += WINOGRAD_CHUNK) {
                 ptrdiff_t channels = MIN(WINOGRAD_CHUNK, a->C - c);
+                wanted soon[2] = {{0}, {0}};
+                if (c + channels == a->C)
+                    soon[1] = wanted_rows((const REAL *)a->y + k * a->y_at.stride_c, &a->y_at, MIN(width, k1 - k),
+                                          a->OH, a->m, a->tile_rows, a->row0, a->row1);
                 transform_weights(a, k, MIN(width, k1 - k), width, c, c + channels, u, a->point_u);
-                multiply_points(a, tiles, c, channels, a->v, a->point_v, u, a->point_u, width, m, a->point_m);
+                multiply_points(a, tiles, c, channels, a->v, a->point_v, u, a->point_u, width, m, a->point_m, 1, soon);
             }
             transform_output(a, k, width, a->row0, a->row1, 0, a->tile_cols, m, a->point_m, stage);
         }

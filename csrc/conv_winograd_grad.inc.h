@@ -49,9 +49,9 @@ KERNEL_RUN(winograd_grad_output) {
                 for (ptrdiff_t j = 0; j < a->tile_cols; j++, g += width) {
                     const REAL *from = stage + (r * m * cols + j * m) * LANES;
                     if (m == 4)
-                        gradient_tile(4, from, cols, g, a->point_g);
+                        gradient_tile(4, from, cols, g, a->point_g, width);
                     else
-                        gradient_tile(2, from, cols, g, a->point_g);
+                        gradient_tile(2, from, cols, g, a->point_g, width);
                 }
         }
     }
@@ -69,51 +69,99 @@ KERNEL_PLAN(winograd_grad_products) {
     a->task.work = 0.25 * tiles * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
 }
 
+/* du[k - k0][c - c0] of one point and at most WINOGRAD_WIDTH channels each way, rows `row` apart: products added up
+ * over all tiles of the range. Meanwhile what `soon` lists (two entries) is fetched into L2. */
+static void gradient_products(const cg_winograd_args *a, ptrdiff_t tiles, const REAL *v, const REAL *g, ptrdiff_t c0,
+                              ptrdiff_t c1, ptrdiff_t k0, ptrdiff_t k1, REAL *du, ptrdiff_t row, int add,
+                              wanted *soon) {
+    int32_t offset[GRADIENT_RUN];
+    for (ptrdiff_t c = c0, width; c < c1; c += width) {
+        width = channel_vectors(c1 - c) * LANES;
+        for (ptrdiff_t t0 = 0; t0 < tiles; t0 += GRADIENT_RUN) {
+            ptrdiff_t run = MIN(GRADIENT_RUN, tiles - t0);
+            for (ptrdiff_t k = k0, g_width; k < k1; k += g_width) {
+                g_width = channel_vectors(k1 - k) * LANES;
+                ptrdiff_t n = MIN(g_width, k1 - k);
+                broadcast_tile tile = broadcast_tile_for((int)(width / LANES), n);
+                for (ptrdiff_t t = 0; t < run; t++)
+                    offset[t] = (int32_t)(t * g_width);
+                const REAL *from = g + k * tiles + t0 * g_width;
+                for (ptrdiff_t q = 0; q < n; q += tile.pixels) {
+                    const REAL *x[14];
+                    for (int i = 0; i < tile.pixels; i++)
+                        x[i] = from + MIN(q + i, n - 1);
+                    ptrdiff_t soon_step;
+                    const REAL *line = want_next(soon, run, &soon_step);
+                    REAL *to = du + (k - k0 + q) * row + c - c0;
+                    if (q + tile.pixels <= n)
+                        tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, add || t0, to, row, line, soon_step);
+                    else { /* rows beyond the block's last would be those of another thread: take the last tile aside */
+                        REAL side[14 * WINOGRAD_WIDTH];
+                        tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, 0, side, width, line, soon_step);
+                        for (ptrdiff_t i = q; i < n; i++, to += row)
+                            for (ptrdiff_t j = 0; j < width; j += LANES) {
+                                vec sum = v_load(side + (i - q) * width + j);
+                                v_store(to + j, add || t0 ? v_load(to + j) + sum : sum);
+                            }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* What the products of point p and two blocks of channels read. */
+INLINE void want_operands(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_t p, ptrdiff_t c0, ptrdiff_t k0,
+                          wanted *soon) {
+    soon[0] =
+        (wanted){(const REAL *)a->v + p * a->point_v + c0 * tiles, 1, MIN(WINOGRAD_WIDTH, a->C - c0) * tiles, 0, 0};
+    soon[1] = (wanted){(const REAL *)a->g + p * a->point_g + k0 * tiles, 1,
+                       MIN(WINOGRAD_WIDTH, a->k1 - a->k0 - k0) * tiles, 0, 0};
+}
+
+/* grad_weight of n output channels from k on and the input channels c0 .. c1-1, from du[point][k][c - c0]. */
+static void gradient_weights(const cg_winograd_args *a, ptrdiff_t k, ptrdiff_t n, ptrdiff_t c0, ptrdiff_t c1,
+                             const REAL *du, ptrdiff_t row, ptrdiff_t point) {
+    const int size = a->m + 2;
+    for (; n > 0; n--, k++, du += row)
+        for (ptrdiff_t c = c0; c < c1; c += LANES) {
+            vec t[18], w[9];
+            REAL taps[9 * LANES];
+            for (int j = 0; j < size; j++) {
+                vec p[6];
+                for (int i = 0; i < size; i++)
+                    p[i] = v_load(du + c - c0 + (i * size + j) * point);
+                if (size == 6)
+                    winograd_gt(4, p, 1, t + j, 6);
+                else
+                    winograd_gt(2, p, 1, t + j, 6);
+            }
+            for (int i = 0; i < 3; i++) {
+                if (size == 6)
+                    winograd_gt(4, t + i * 6, 1, w + i * 3, 1);
+                else
+                    winograd_gt(2, t + i * 6, 1, w + i * 3, 1);
+            }
+            for (int i = 0; i < 9; i++)
+                v_store(taps + i * LANES, w[i]);
+            transpose_block((REAL *)a->y + (k * a->C + c) * 9, 9, taps, LANES, 9, MIN(LANES, a->C - c), 0);
+        }
+}
+
 KERNEL_RUN(winograd_grad_products) {
     (void)scratch_;
     const cg_winograd_args *a = args_;
     ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, row = round_up(a->C, LANES), K = a->k1 - a->k0;
     ptrdiff_t n_c = ceil_div(a->C, WINOGRAD_WIDTH), n_k = ceil_div(K, WINOGRAD_WIDTH);
-    int32_t offset[GRADIENT_RUN];
     for (ptrdiff_t block = begin; block < end; block++) {
-        ptrdiff_t p = block / (n_c * n_k), c0 = block % n_c * WINOGRAD_WIDTH, c1 = MIN(a->C, c0 + WINOGRAD_WIDTH);
-        ptrdiff_t k0 = block / n_c % n_k * WINOGRAD_WIDTH, k1 = MIN(K, k0 + WINOGRAD_WIDTH);
-        const REAL *v = (const REAL *)a->v + p * a->point_v, *g = (const REAL *)a->g + p * a->point_g;
-        REAL *du = (REAL *)a->du + p * a->point_u;
-        for (ptrdiff_t c = c0, width; c < c1; c += width) {
-            width = channel_vectors(c1 - c) * LANES;
-            for (ptrdiff_t t0 = 0; t0 < tiles; t0 += GRADIENT_RUN) {
-                ptrdiff_t run = MIN(GRADIENT_RUN, tiles - t0);
-                for (ptrdiff_t k = k0, g_width; k < k1; k += g_width) {
-                    g_width = channel_vectors(k1 - k) * LANES;
-                    ptrdiff_t n = MIN(g_width, k1 - k);
-                    broadcast_tile tile = broadcast_tile_for((int)(width / LANES), n);
-                    for (ptrdiff_t t = 0; t < run; t++)
-                        offset[t] = (int32_t)(t * g_width);
-                    const REAL *from = g + k * tiles + t0 * g_width;
-                    for (ptrdiff_t q = 0; q < n; q += tile.pixels) {
-                        const REAL *x[14];
-                        for (int i = 0; i < tile.pixels; i++)
-                            x[i] = from + MIN(q + i, n - 1);
-                        if (q + tile.pixels <= n)
-                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, a->add || t0,
-                                    du + (k + q) * row + c, row, v, 0);
-                        else { /* rows beyond the block's last would be those of another thread: take the last tile
-                                  aside */
-                            REAL side[14 * WINOGRAD_WIDTH];
-                            tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, 0, side, width, v, 0);
-                            for (ptrdiff_t i = q; i < n; i++) {
-                                REAL *to = du + (k + i) * row + c;
-                                for (ptrdiff_t j = 0; j < width; j += LANES) {
-                                    vec sum = v_load(side + (i - q) * width + j);
-                                    v_store(to + j, a->add || t0 ? v_load(to + j) + sum : sum);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
+        ptrdiff_t p = block / (n_c * n_k), c0 = block % n_c * WINOGRAD_WIDTH, k0 = block / n_c % n_k * WINOGRAD_WIDTH;
+        wanted soon[2] = {{0}, {0}};
+        if (block + 1 < end)
+            want_operands(a, tiles, (block + 1) / (n_c * n_k), (block + 1) % n_c * WINOGRAD_WIDTH,
+                          (block + 1) / n_c % n_k * WINOGRAD_WIDTH, soon);
+        gradient_products(a, tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
+                          MIN(a->C, c0 + WINOGRAD_WIDTH), k0, MIN(K, k0 + WINOGRAD_WIDTH),
+                          (REAL *)a->du + p * a->point_u + k0 * row + c0, row, a->add, soon);
     }
 }
 
@@ -129,29 +177,38 @@ KERNEL_PLAN(winograd_grad_weight) {
 KERNEL_RUN(winograd_grad_weight) {
     (void)scratch_;
     const cg_winograd_args *a = args_;
-    const int n = a->m + 2;
     ptrdiff_t row = round_up(a->C, LANES);
-    for (ptrdiff_t k = begin; k < end; k++)
-        for (ptrdiff_t c = 0; c < a->C; c += LANES) {
-            const REAL *du = (const REAL *)a->du + k * row + c;
-            vec t[18], p[6], w[9];
-            REAL taps[9 * LANES];
-            for (int j = 0; j < n; j++) {
-                for (int i = 0; i < n; i++)
-                    p[i] = v_load(du + (i * n + j) * a->point_u);
-                if (n == 6)
-                    winograd_gt(4, p, 1, t + j, 6);
-                else
-                    winograd_gt(2, p, 1, t + j, 6);
-            }
-            for (int i = 0; i < 3; i++) {
-                if (n == 6)
-                    winograd_gt(4, t + i * 6, 1, w + i * 3, 1);
-                else
-                    winograd_gt(2, t + i * 6, 1, w + i * 3, 1);
-            }
-            for (int i = 0; i < 9; i++)
-                v_store(taps + i * LANES, w[i]);
-            transpose_block((REAL *)a->y + ((a->k0 + k) * a->C + c) * 9, 9, taps, LANES, 9, MIN(LANES, a->C - c), 0);
+    gradient_weights(a, a->k0 + begin, end - begin, 0, a->C, (const REAL *)a->du + begin * row, row, a->point_u);
+}
+
+/* Few tiles: v and g hold all of them. Blocks of channels by channels go through all points and back to the taps while
+ * their products are in L2. */
+KERNEL_PLAN(winograd_grad_fused) {
+    cg_winograd_args *a = args_;
+    winograd_geometry(a);
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
+    a->point_v = round_up(a->C, LANES) * tiles + LANES;
+    a->point_g = winograd_point_g(a, tiles);
+    a->point_u = WINOGRAD_WIDTH * WINOGRAD_WIDTH + LANES;
+    a->task.n_blocks = ceil_div(a->C, WINOGRAD_WIDTH) * ceil_div(a->k1 - a->k0, WINOGRAD_WIDTH);
+    a->task.scratch_bytes = (size_t)a->point_u * WINOGRAD_POINTS * sizeof(REAL);
+    a->task.work = 0.25 * tiles * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
+}
+
+KERNEL_RUN(winograd_grad_fused) {
+    const cg_winograd_args *a = args_;
+    REAL *du = scratch_;
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, K = a->k1 - a->k0, n_c = ceil_div(a->C, WINOGRAD_WIDTH);
+    for (ptrdiff_t block = begin; block < end; block++) {
+        ptrdiff_t c0 = block % n_c * WINOGRAD_WIDTH, c1 = MIN(a->C, c0 + WINOGRAD_WIDTH);
+        ptrdiff_t k0 = block / n_c * WINOGRAD_WIDTH, k1 = MIN(K, k0 + WINOGRAD_WIDTH);
+        for (ptrdiff_t p = 0; p < WINOGRAD_POINTS; p++) {
+            wanted soon[2] = {{0}, {0}};
+            if (p + 1 < WINOGRAD_POINTS)
+                want_operands(a, tiles, p + 1, c0, k0, soon);
+            gradient_products(a, tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
+                              c1, k0, k1, du + p * a->point_u, WINOGRAD_WIDTH, 0, soon);
         }
+        gradient_weights(a, a->k0 + k0, k1 - k0, c0, c1, du, WINOGRAD_WIDTH, a->point_u);
+    }
 }

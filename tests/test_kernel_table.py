@@ -10,9 +10,7 @@ from convgrad._native import runtime
 
 DTYPES = ("float32", "float64")
 WINOGRAD = ("winograd_weights", "winograd_fused")
-WINOGRAD_GRAD_WEIGHT = (
-    "winograd_input", "winograd_grad_output", "winograd_grad_products", "winograd_grad_weight",
-)  # fmt: skip
+WINOGRAD_GRAD_WEIGHT = ("winograd_input", "winograd_grad_output", "winograd_grad_fused")
 
 
 class Arrays:
@@ -60,6 +58,10 @@ CALLS = {
     ),
     "conv2d_grad_weight: winograd": (
         WINOGRAD_GRAD_WEIGHT, lambda f, a: f(a(*Y), a(*X), 3, algorithm="winograd"),
+    ),
+    "conv2d_grad_weight: winograd, many tiles": (
+        ("winograd_input", "winograd_grad_output", "winograd_grad_products", "winograd_grad_weight"),
+        lambda f, a: f(a(1, 4, 56, 60), a(1, 4, 58, 62), 3, algorithm="winograd"),
     ),
     "conv2d_grad_bias": (("channel_sum",), lambda f, a: f(a(*Y))),
     "conv2d_backward": (

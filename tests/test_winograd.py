@@ -44,7 +44,7 @@ def test_equals_the_twin_at_every_boundary(part, rng):
             x, grad = laid_out(x, layout), laid_out(grad, layout)
             with precision(name), kernels_run() as ran:
                 results = three(functional, x, weight, bias, grad, layout=layout, algorithm="winograd", **options)
-            assert "winograd_grad_weight" in ran
+            assert ran & {"winograd_grad_weight", "winograd_grad_fused"}
             assert not ran & {"conv_correlate", "conv_grad_weight"}
             if layout == "NHWC":
                 results = (results[0].transpose(0, 3, 1, 2), results[1].transpose(0, 3, 1, 2), results[2])
@@ -63,6 +63,21 @@ def test_every_size(rng):
                 with precision(name):
                     results = three(functional, *arrays, padding=padding, algorithm="winograd")
                 check_three(results, expected, (144, 144, 2 * H * W), WORST[name], (H, W, padding))
+
+
+@pytest.mark.parametrize("C, K", [(1, 1), (3, 17), (16, 33), (65, 15), (31, 80), (130, 520)])
+def test_gradient_by_the_weight_in_ranges_of_tiles_and_channels(C, K, rng):
+    H, W = 57, 62
+    arrays = problem(rng, 1 + (C == 1), C, K, H, W, PADDINGS[0])
+    options = dict(kernel_size=3, padding=PADDINGS[0])
+    expected = reference.conv2d_grad_weight(arrays[3], arrays[0], **options)
+    x, grad = arrays[0].astype(np.float32), arrays[3].astype(np.float32)
+    for name in PRECISIONS:
+        with precision(name), kernels_run() as ran:
+            result = functional.conv2d_grad_weight(grad, x, algorithm="winograd", **options)
+        assert {"winograd_grad_products", "winograd_grad_weight"} <= ran
+        error = np.abs(result - expected).max() / np.sqrt(np.mean(expected**2))
+        assert error < (2e-5 if name == "fast" else 1e-5), (name, error)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "elu", "selu", "softplus", "silu", "gelu"])
@@ -133,7 +148,7 @@ def test_auto_takes_direct_in_float64_and_for_few_channels(rng):
     assert ran(np.float32, 64, 64, 16, algorithm="direct") == (direct, set())
     only_winograd = ran(np.float32, 64, 64, 16)
     assert only_winograd[0] == set()
-    assert {"winograd_weights", "winograd_fused", "winograd_grad_weight"} <= only_winograd[1]
+    assert {"winograd_weights", "winograd_fused", "winograd_grad_fused"} <= only_winograd[1]
     assert ran(np.float64, 64, 64, 16, algorithm="winograd")[0] == set()
 
 

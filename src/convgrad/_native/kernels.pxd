@@ -36,6 +36,7 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_winograd_fused
         CG_KERNEL_winograd_input
         CG_KERNEL_winograd_multiply
+        CG_KERNEL_winograd_grad_fused
         CG_KERNEL_winograd_grad_output
         CG_KERNEL_winograd_grad_products
         CG_KERNEL_winograd_grad_weight

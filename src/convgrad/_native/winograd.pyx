@@ -6,8 +6,8 @@ larger problems are cut into ranges of tile rows and of output channels.
 """
 
 from .kernels cimport (
-    CG_KERNEL_winograd_fused, CG_KERNEL_winograd_grad_output, CG_KERNEL_winograd_grad_products,
-    CG_KERNEL_winograd_grad_weight, CG_KERNEL_winograd_input, CG_KERNEL_winograd_multiply, CG_KERNEL_winograd_weights,
+    CG_KERNEL_winograd_fused, CG_KERNEL_winograd_grad_fused, CG_KERNEL_winograd_grad_output,
+    CG_KERNEL_winograd_grad_products, CG_KERNEL_winograd_grad_weight, CG_KERNEL_winograd_input, CG_KERNEL_winograd_multiply, CG_KERNEL_winograd_weights,
     cg_winograd_args,
 )
 from .memory cimport give, take
@@ -113,12 +113,35 @@ cdef ptrdiff_t gradient_rows(const cg_winograd_args *args, int dtype, ptrdiff_t 
     return rows_at_once(args, dtype, C + k_step, GRADIENT_TILES, left)
 
 
+cdef bint all_tiles_at_once(cg_winograd_args *args, int dtype) noexcept:
+    """Whether the transforms of all tiles and channels fit the shared buffers, with enough blocks for all threads."""
+    cdef ptrdiff_t lanes = tables[dtype].lanes, rows = tile_rows(args)
+    cdef ptrdiff_t channels = round_up(args.C, lanes) + round_up(args.K, lanes)
+    if rows_at_once(args, dtype, channels, GRADIENT_TILES, SHARED_BYTES) < rows:
+        return False
+    plan(CG_KERNEL_winograd_grad_fused, dtype, args)
+    return args.task.n_blocks >= 2 * args.task.threads or threads_for(&args.task) == 1
+
+
 cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
     """Gradient by the weight: ranges of k, in each all ranges of tile rows in order."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), k, row
     cdef ptrdiff_t k_step = channels_at_once(args, dtype)
     cdef ptrdiff_t most = gradient_rows(args, dtype, C, k_step)
     args.v = args.g = args.du = NULL
+    if all_tiles_at_once(args, dtype):
+        try:
+            args.v = buffer(shared_bytes(args, dtype, C, rows))
+            args.g = buffer(shared_bytes(args, dtype, round_up(args.K, tables[dtype].lanes), rows))
+            execute(CG_KERNEL_winograd_input, dtype, args)
+            execute(CG_KERNEL_winograd_grad_output, dtype, args)
+            execute(CG_KERNEL_winograd_grad_fused, dtype, args)
+        finally:
+            if args.v != NULL:
+                give(args.v)
+            if args.g != NULL:
+                give(args.g)
+        return 0
     try:
         args.v = buffer(shared_bytes(args, dtype, C, most))
         args.g = buffer(shared_bytes(args, dtype, k_step, most))
@@ -156,6 +179,16 @@ cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
     """[blocking, shared bytes, scratch bytes a thread, threads] of a call, for `explain_conv2d`."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows, k_step
     cdef size_t u_bytes = whole_weights_bytes(args, dtype)
+    if weight_gradient and all_tiles_at_once(args, dtype):
+        rows = tile_rows(args)
+        scratch = scratch_of(
+            args, dtype, (CG_KERNEL_winograd_input, CG_KERNEL_winograd_grad_output, CG_KERNEL_winograd_grad_fused)
+        )
+        return [
+            "all tiles at once, blocks of channels by channels",
+            shared_bytes(args, dtype, C, rows) + shared_bytes(args, dtype, round_up(args.K, tables[dtype].lanes), rows),
+            scratch, threads_for(&args.task),
+        ]
     if weight_gradient:
         k_step = channels_at_once(args, dtype)
         rows = gradient_rows(args, dtype, C, k_step)
