@@ -19,7 +19,8 @@ cdef enum:
     DU_BYTES = 9437184  # 9 MB
     SHARED_BYTES = 20447232  # 19.5 MB
     MULTIPLY_TILES = 152  # of one range: more would push the products out of L2
-    GRADIENT_TILES = 192
+    GRADIENT_TILES = 192  # at most so many are taken at once; more in ranges of
+    RANGE_TILES = 96
     PAD = 1024  # elements by which a buffer may exceed the plain product of its sizes, for each point
 
 
@@ -110,7 +111,7 @@ cdef size_t products_bytes(const cg_winograd_args *args, int dtype, ptrdiff_t ch
 cdef ptrdiff_t gradient_rows(const cg_winograd_args *args, int dtype, ptrdiff_t C, ptrdiff_t k_step) noexcept:
     """Tile rows at a time: transformed inputs and gradients take what the products leave."""
     cdef ptrdiff_t left = SHARED_BYTES - <ptrdiff_t>products_bytes(args, dtype, C, k_step)
-    return rows_at_once(args, dtype, C + k_step, GRADIENT_TILES, left)
+    return rows_at_once(args, dtype, C + k_step, RANGE_TILES, left)
 
 
 cdef bint all_tiles_at_once(cg_winograd_args *args, int dtype) noexcept:
