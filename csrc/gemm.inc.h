@@ -18,6 +18,7 @@
 #define GEMM_ROWS 224     /* of a block: a multiple of the tiles' rows */
 #define GEMM_COLUMNS 512  /* of a block */
 #define GEMM_STRETCH 512  /* columns of "rows" whose sums stay in L1 */
+#define GEMM_FAR (1 << 20) /* bytes of an operand that is fetched ahead: less is in L2 anyway */
 #define GEMM_DOT_RUN 1024 /* elements along k of "dot" that stay in L1 */
 
 /* Only these tables have more than "panels": elsewhere the others would hardly be worth their size. */
@@ -45,7 +46,9 @@ KERNEL_PLAN(gemm) {
         a->b = data, a->N = count, a->b_n = step;
     }
     a->block_k = ceil_div(a->K, ceil_div(a->K, GEMM_CHAIN));
-    a->block_m = MIN(a->M, GEMM_ROWS);
+    /* one block of rows, or an even number of much the same size */
+    ptrdiff_t row_blocks = a->M <= GEMM_ROWS ? 1 : round_up(ceil_div(a->M, GEMM_ROWS), 2);
+    a->block_m = round_up(ceil_div(a->M, row_blocks), TILE_PIXELS_4);
     /* at least four blocks, where there are columns or rows enough */
     a->block_n = a->swap ? wide : MIN(round_up(ceil_div(a->N, 4), wide), GEMM_COLUMNS);
     if (a->way == GEMM_DOT)
@@ -87,6 +90,16 @@ static void gemm_panel(const cg_gemm_args *a, ptrdiff_t k0, ptrdiff_t k, ptrdiff
             v_store(panel + j, j + LANES <= n ? v_load(b + j) : v_load_n(b + j, n - j));
 }
 
+/* Fetch the `part`-th of `parts` parts of what the panel of b at k0, n0 is copied from. */
+static void gemm_panel_soon(const cg_gemm_args *a, ptrdiff_t k0, ptrdiff_t k, ptrdiff_t n0, ptrdiff_t n, ptrdiff_t part,
+                            ptrdiff_t parts) {
+    const REAL *b = (const REAL *)a->b + k0 * a->b_k + n0 * a->b_n;
+    const ptrdiff_t runs = a->b_n == 1 ? k : n, run = a->b_n == 1 ? n : k, step = a->b_n == 1 ? a->b_k : a->b_n;
+    for (ptrdiff_t i = runs * part / parts; i < runs * (part + 1) / parts; i++)
+        for (ptrdiff_t j = 0; j < run; j += LANES)
+            PREFETCH(b + i * step + j);
+}
+
 /* to[i] = from[i], plus what is there where `add` is set */
 INLINE void add_run(REAL *to, const REAL *from, ptrdiff_t n, int add) {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
@@ -101,6 +114,8 @@ static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
     REAL *stage = (REAL *)(scratch + a->stage_at), *c = (REAL *)a->c;
     int32_t *offset = (int32_t *)(scratch + a->offset_at);
     const ptrdiff_t a_k = a->stage_a ? m1 - m0 : a->a_k, a_row = a->stage_a ? 1 : a->a_row;
+    const int far_b = a->K * a->N * (ptrdiff_t)sizeof(REAL) >= GEMM_FAR;
+    const int far_c = a->M * a->N * (ptrdiff_t)sizeof(REAL) >= GEMM_FAR && a->K >= 16 && !a->swap;
     for (ptrdiff_t k = 0; k < a->block_k; k++)
         offset[k] = (int32_t)(k * a_k);
     for (ptrdiff_t k0 = 0; k0 < a->K; k0 += a->block_k) {
@@ -119,9 +134,17 @@ static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
                 memcpy(init, (const REAL *)a->bias + n, (size_t)columns * sizeof(REAL));
             gemm_panel(a, k0, k, n, columns, wide, panel);
             broadcast_tile tile = broadcast_tile_for((int)(wide / LANES), m1 - m0);
+            const int same_k = n + wide < n1, more = far_b && (same_k || k0 + k < a->K);
+            const ptrdiff_t soon_k = same_k ? k0 : k0 + k, soon_n = same_k ? n + wide : n0;
             for (ptrdiff_t m = m0; m < m1; m += tile.pixels) {
                 const REAL *pixel[TILE_PIXELS_1];
                 const int whole = m + tile.pixels <= m1 && columns == wide;
+                if (more)
+                    gemm_panel_soon(a, soon_k, MIN(a->block_k, a->K - soon_k), soon_n, MIN(wide, n1 - soon_n),
+                                    (m - m0) / tile.pixels, ceil_div(m1 - m0, tile.pixels));
+                for (ptrdiff_t i = m + tile.pixels; far_c && i < MIN(m + 2 * tile.pixels, m1); i++)
+                    for (ptrdiff_t j = 0; j < columns; j += LANES)
+                        PREFETCH_WRITE((REAL *)a->c + i * a->c_row + n + j);
                 for (int i = 0; i < tile.pixels; i++)
                     pixel[i] = rows + MIN(m - m0 + i, m1 - m0 - 1) * a_row;
                 if (a->swap) {
