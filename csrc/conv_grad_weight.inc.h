@@ -76,7 +76,7 @@ KERNEL_PLAN(conv_grad_weight) {
                                  a->in_place ? a->N : GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
     a->run = a->block_n * a->block_rows * a->block_cols;
     /* Fewer terms where there would be too few blocks to share out: that leaves the order of summation alone. */
-    ptrdiff_t threads = MAX(1, a->task.threads), least = dot ? 8 : 2 * TILE_PIXELS_2;
+    ptrdiff_t threads = MAX(1, a->task.threads), least = dot ? 8 : TILE_PIXELS_2;
     while (a->groups * a->n_k_blocks * a->n_c_blocks % threads && a->c_block > least &&
            a->groups * a->n_k_blocks * a->n_c_blocks < 4 * threads) {
         a->c_block = ceil_div(terms, a->n_c_blocks + 1);

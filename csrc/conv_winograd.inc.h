@@ -413,6 +413,9 @@ KERNEL_PLAN(winograd_fused) {
     a->n_col_blocks = ceil_div(a->tile_cols, tiles);
     a->block_cols = ceil_div(a->tile_cols, a->n_col_blocks);
     a->block_rows = MAX(1, tiles / a->block_cols);
+    ptrdiff_t rows = a->row1 - a->row0, row_blocks = ceil_div(rows, a->block_rows);
+    if (row_blocks * a->n_col_blocks < 4 * a->task.threads) /* few blocks: as many for each thread */
+        a->block_rows = MAX(1, ceil_div(rows, round_up(row_blocks, a->task.threads)));
     a->block_tiles = a->block_rows * a->block_cols;
     a->point_u = winograd_point_u(a);
     a->point_v = channels * a->block_tiles + LANES;
