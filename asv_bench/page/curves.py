@@ -16,12 +16,12 @@ OLD_FRONT = ("*.js", "*.css", "swallow.*", "error.html", "regressions.xml", "ind
 STYLE = """
 .cg-bar { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; align-items: baseline; padding: .75rem 1.25rem;
   font: 15px/1.5 system-ui, sans-serif; color: #1c1b19; background: #fbfaf7; border-bottom: 1px solid #dedacf; }
-.cg-bar a { color: #0c645d; } .cg-bar p { margin: 0; color: #5a574f; } .cg-wait { padding: 1.25rem; }
-@media (prefers-color-scheme: dark) { .cg-bar { color: #ece9e2; background: #14161a; border-color: #2f343c; }
-  .cg-bar a { color: #5fcfbf; } .cg-bar p { color: #aca89e; } }
+.cg-bar a { color: #0c645d; } .cg-bar p { margin: 0; color: #5a574f; max-width: 90ch; } .cg-wait { padding: 1.25rem; }
+[data-theme=dark] .cg-bar { color: #ece9e2; background: #14161a; border-color: #2f343c; }
+[data-theme=dark] .cg-bar a { color: #5fcfbf; } [data-theme=dark] .cg-bar p { color: #aca89e; }
 """
 BAR = """<header class="cg-bar"><a href="../index.html">convgrad performance</a>
-<p>Absolute times by asv. A shared machine shifts them by a third, so nothing is called slower here:
+<p>Absolute times, recorded by asv. A shared machine shifts them by a third, so a percentage here proves nothing:
 <a href="../index.html#regressions">regressions</a> are found by measuring adjacent commits in pairs.</p></header>"""
 WAIT = """<p class="cg-wait">These curves need JavaScript and a web server, for instance
 <code>python asv_bench/dashboard.py serve</code>.</p>"""

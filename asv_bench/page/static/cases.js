@@ -15,7 +15,7 @@ const rows = [...body.rows].map((element, order) => ({
 }));
 const RATIO = 5;
 const THREADS = 2;
-let sort = { column: null, down: false };
+let sort = { column: RATIO, down: false }; // the worst first
 let room = STEP;
 
 function chosen() {
@@ -35,10 +35,8 @@ function compare(a, b) {
 
 function show() {
   const found = chosen();
-  if (sort.column !== null) {
-    const sign = sort.down ? -1 : 1;
-    found.sort((a, b) => sign * compare(a, b) || a.order - b.order);
-  }
+  const sign = sort.down ? -1 : 1;
+  found.sort((a, b) => sign * compare(a, b) || a.order - b.order);
   body.replaceChildren(...found.slice(0, room).map((row) => row.element));
   const slower = found.filter((row) => row.keys[RATIO] < 1).length;
   count.textContent = `${found.length} of ${rows.length} cases, ${slower} with the peer faster` +
@@ -53,7 +51,7 @@ function show() {
 
 function remember() {
   const kept = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
-  if (sort.column !== null) kept.set("sort", (sort.down ? "-" : "") + sort.column);
+  if (sort.column !== RATIO || sort.down) kept.set("sort", (sort.down ? "-" : "") + sort.column);
   history.replaceState(null, "", `#${kept}`);
 }
 
@@ -66,7 +64,7 @@ function recall() {
   }
   const wanted = kept.get("sort");
   const column = wanted === null ? NaN : Math.abs(Number(wanted));
-  sort = heads[column]?.querySelector("button") ? { column, down: wanted.startsWith("-") } : { column: null, down: false };
+  sort = heads[column]?.querySelector("button") ? { column, down: wanted.startsWith("-") } : { column: RATIO, down: false };
   room = STEP;
   show();
 }
@@ -85,7 +83,7 @@ heads.forEach((head, column) => {
 });
 form.addEventListener("input", changed);
 form.addEventListener("submit", (event) => event.preventDefault());
-form.addEventListener("reset", () => { sort = { column: null, down: false }; setTimeout(changed); });
+form.addEventListener("reset", () => { sort = { column: RATIO, down: false }; setTimeout(changed); });
 more.addEventListener("click", () => {
   const next = room;
   room += STEP * 5;
