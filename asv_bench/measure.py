@@ -4,10 +4,12 @@ Used by the scripts that print ratio tables. Call `clean_environment` before Num
 """
 
 import contextlib
+import importlib.metadata
 import math
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -79,6 +81,28 @@ def cpu_name():
         return platform.processor() or platform.machine()
 
 
+def commit():
+    """The short hash of the commit that is checked out, with "+" where files differ from it; None without git."""
+    folder = Path(__file__).parent.parent
+    git = ["git", "-c", "safe.directory=*", "-C", str(folder)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        # Results of earlier runs do not change what is timed.
+        changes = [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!asv_bench/results"]
+        changed = subprocess.run(changes, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + "+" * bool(changed.stdout.strip())
+
+
+def describe_host(*packages):
+    """What a report says of the machine, the commit and the versions of NumPy and of the packages."""
+    from convgrad._native import runtime
+
+    versions = {name: importlib.metadata.version(name) for name in ("numpy", *packages)}
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "isa": runtime.isa(), "commit": commit(), **versions}
+
+
 @contextlib.contextmanager
 def machine_lock():
     """Hold a lock that only one timing run of this machine can hold."""
@@ -116,9 +140,9 @@ class OutsideLoad:
         return max(0.0, outside - before) / ((moment - then) * os.cpu_count())
 
 
-def interleaved(calls, rounds, min_seconds):
-    """Time the callables in turns, each turn beginning with one call that is not timed: it finds the caches as the
-    turn before left them.
+def interleaved(calls, rounds, min_seconds, pause=0.0):
+    """Time the callables in turns, each turn after a pause of that many seconds and beginning with one call that is
+    not timed: it finds the caches as the turn before left them.
 
     Returns {"seconds": median of each, "ratios": median of (time of i / time of 0), "spread": (lowest, highest) for
     each, "disturbed": rounds set aside}.
@@ -136,6 +160,8 @@ def interleaved(calls, rounds, min_seconds):
         times = [0.0] * len(calls)
         load.look()
         for i in order:
+            if pause:
+                time.sleep(pause)
             calls[i]()
             start = time.perf_counter()
             for _ in range(repeats[i]):

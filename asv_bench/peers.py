@@ -42,6 +42,11 @@ def main():
     if sys.argv[1:2] in (["onnx"], ["autograd"]):  # suites with peers and options of their own
         importlib.import_module(f"peers_{sys.argv[1]}").main(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["ort"]:  # needs packages that the others do not
+        try:
+            SUITES["ort"] = importlib.import_module("peers_ort").SUITE
+        except ModuleNotFoundError as error:
+            sys.exit(f"peers.py: ort needs {error.name}; pip install 'convgrad[peers]'")
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     names = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     for name in (*SUITES, *PLAIN):
@@ -65,7 +70,7 @@ def main():
     if not rows:
         parser.error(f"no case contains {options.only!r}")
     result = report.make_report(suite, options, rows)
-    print("\n".join(report.summary_lines(result)))
+    print("\n".join(report.summary_lines(suite, result)))
     if not (options.only or options.no_second or tuple(options.passes) != suite.passes):
         report.write(suite, result)
 

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from measure import clean_environment, cpu_name, geometric_mean, paired
+from measure import clean_environment, describe_host, geometric_mean, paired
 
 if __name__ == "__main__":
     clean_environment()
@@ -53,24 +53,27 @@ def main(arguments=None):
             for a, b in zip(gradients[0](x, w), gradients[1](x, w), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8 * np.abs(b).max())
             found = paired(*(lambda g=g, x=x, w=w: g(x, w) for g in gradients), rounds=options.rounds, min_seconds=0.01)
-            rows.append({"x": x_shape, "w": w_shape, "ms": 1e3 * found.ours, "ratio": found.ratio})
+            case = {"family": "gradients", "case": f"x {x_shape}, w {w_shape}", "threads": 1}
+            figures = {"ratios": [found.ratio], "spread": [(found.lowest, found.highest)]}
+            rows.append({**case, "seconds": (found.ours, found.theirs), **figures})
             print(f"x {x_shape}, w {w_shape}: {1e3 * found.ours:.3f} ms, {found.ratio:.1f}x", flush=True)
-    mean = geometric_mean([row["ratio"] for row in rows])
+    host = describe_host("autograd")
+    mean = geometric_mean([row["ratios"][0] for row in rows])
     lines = [
         "# autograd: convgrad's primitives against autograd.scipy.signal.convolve",
         "",
-        f"{cpu_name()}; one thread, float64; value and both gradients; {options.rounds} rounds interleaved.",
+        f"{host['cpu']}; one thread, float64; value and both gradients; {options.rounds} rounds interleaved.",
         "Reproduce: `python asv_bench/peers.py autograd`.",
         "",
-        f"Geometric mean **{mean:.1f}x**, worst {min(row['ratio'] for row in rows):.1f}x.",
+        f"Geometric mean **{mean:.1f}x**, worst {min(row['ratios'][0] for row in rows):.1f}x.",
         "",
-        "| x | w | ms | ratio |",
-        "|---|---|---|---|",
-        *(f"| {row['x']} | {row['w']} | {row['ms']:.3f} | {row['ratio']:.1f}x |" for row in rows),
+        "| case | ms | ratio |",
+        "|---|---|---|",
+        *(f"| {row['case']} | {1e3 * row['seconds'][0]:.3f} | {row['ratios'][0]:.1f}x |" for row in rows),
     ]
     print(lines[5])
     RESULTS.mkdir(exist_ok=True)
-    report = {"cpu": cpu_name(), "rounds": options.rounds, "rows": rows}
+    report = {"suite": "autograd", "peer": "autograd", "host": host, "rounds": options.rounds, "rows": rows}
     (RESULTS / "peers-autograd.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "peers-autograd.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

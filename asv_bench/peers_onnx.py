@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import clean_environment, cpu_name, geometric_mean, machine_lock
+from measure import clean_environment, describe_host, geometric_mean, machine_lock
 
 if __name__ == "__main__":
     clean_environment()
@@ -234,10 +234,9 @@ def main(arguments=None):
     if not chosen:
         parser.error(f"no model contains {options.only!r}; there are {', '.join(MODELS)}")
     import convgrad
-    from convgrad._native import runtime
 
     names = peers()
-    host = {"cpu": cpu_name(), "isa": runtime.isa(), "convgrad": convgrad.__version__}
+    host = {**describe_host(), "convgrad": convgrad.__version__}
     host.update({name: __import__(name.lower()).__version__.split("-")[0] for name in names[1:]})
     rows, peaks = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -10,12 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from measure import cpu_name, geometric_mean, interleaved
+from measure import describe_host, geometric_mean, interleaved
 
 import convgrad
-from convgrad._native import runtime
 
 RESULTS = Path(__file__).parent / "results"
 COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#7d5ba6")
@@ -25,7 +23,8 @@ COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#7d5ba6")
 class Suite:
     """`run(options)` yields (case, family, pass, amount, [ours, peer, second peer or comparison]) for each thing timed.
 
-    The first column is the peer: its ratios count in all means. `notes(rows)` returns lines of Markdown for the report.
+    The first column is the peer, which `package` names as pip does: its ratios count in all means. `notes(rows)`
+    returns lines of Markdown for the report. `pause` is in seconds, before each sample.
     """
 
     name: str
@@ -37,6 +36,8 @@ class Suite:
     apart: tuple = ()
     notes: Callable = lambda rows: []
     summarised: int = 2  # columns that get a section of their own
+    package: str = "torch"
+    pause: float = 0.0
 
 
 def time_suite(suite, options):
@@ -46,7 +47,7 @@ def time_suite(suite, options):
         torch.set_num_threads(n_threads)
         with convgrad.threads(n_threads):
             for case, family, name, amount, calls in suite.run(options):
-                outcome = interleaved(calls, options.rounds, options.min_seconds)
+                outcome = interleaved(calls, options.rounds, options.min_seconds, suite.pause)
                 row = {"case": case, "family": family, "pass": name, "threads": n_threads, "amount": amount}
                 rows.append({**row, **outcome})
                 ratios = "".join(f"{ratio:8.2f}" for ratio in outcome["ratios"])
@@ -88,7 +89,7 @@ def make_report(suite, options, rows):
     titles = suite.columns[: suite.summarised]
     return {
         "suite": suite.name,
-        "host": {"cpu": cpu_name(), "isa": runtime.isa(), "torch": torch.__version__, "numpy": np.__version__},
+        "host": describe_host(suite.package),
         "rounds": options.rounds,
         "summaries": {title: summarise(suite, rows, column) for column, title in enumerate(titles)},
         "notes": suite.notes(rows),
@@ -101,15 +102,15 @@ def label(row):
     return f"{row['case']} {row['pass']} ({row['threads']} thr)"
 
 
-def summary_lines(report):
+def summary_lines(suite, report):
     """The summary as Markdown."""
     host = report["host"]
     lines = [
-        f"# {report['suite']}: convgrad against PyTorch {host['torch']}",
+        f"# {suite.name}: convgrad against {suite.columns[0]} {host[suite.package]}",
         "",
         f"{host['cpu']}; kernels: {host['isa']}; {report['rounds']} rounds interleaved, median of paired ratios "
         "(above 1: convgrad is faster).",
-        f"Reproduce: `python asv_bench/peers.py {report['suite']}`.",
+        f"Reproduce: `python asv_bench/peers.py {suite.name}`.",
         "",
     ]
     for column, (title, summary) in enumerate(report["summaries"].items()):
@@ -142,19 +143,16 @@ def summary_lines(report):
 
 def table_lines(suite, report):
     """Every row as Markdown."""
-    more = suite.columns[1:]
-    lines = [
-        f"| case | pass | threads | {suite.unit} | PyTorch | lowest - highest | {' | '.join(more)} | disturbed |",
-        "|---" * (7 + len(more)) + "|",
-    ]
+    peer, *more = suite.columns
+    heads = ["case", "pass", "threads", suite.unit, peer, "lowest - highest", *more, "disturbed"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in report["rows"]:
         low, high = row["spread"][0]
-        more = [f"{ratio:.2f}x" for ratio in row["ratios"][1:]]
-        more += [""] * (len(suite.columns) - 1 - len(more))
-        lines.append(
-            f"| {row['case']} | {row['pass']} | {row['threads']} | {row['amount'] / row['seconds'][0]:.1f} "
-            f"| {row['ratios'][0]:.2f}x | {low:.2f} - {high:.2f} | {' | '.join(more)} | {row['disturbed']} |"
-        )
+        others = [f"{ratio:.2f}x" for ratio in row["ratios"][1:]]
+        others += [""] * (len(more) - len(others))
+        speed = f"{row['amount'] / row['seconds'][0]:.1f}"
+        cells = [row["case"], row["pass"], row["threads"], speed, f"{row['ratios'][0]:.2f}x", f"{low:.2f} - {high:.2f}"]
+        lines.append(f"| {' | '.join(map(str, [*cells, *others, row['disturbed']]))} |")
     return lines
 
 
@@ -185,7 +183,7 @@ def draw(suite, report, path):
     axes.minorticks_off()
     axes.set_yticks(range(len(families)), families)
     axes.invert_yaxis()
-    axes.set_xlabel(f"time of PyTorch {report['host']['torch']} / time of convgrad, {suite.data}")
+    axes.set_xlabel(f"time of {suite.columns[0]} {report['host'][suite.package]} / time of convgrad, {suite.data}")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=130)
@@ -195,7 +193,7 @@ def write(suite, report):
     """results/peers-SUITE.json, .md and, with matplotlib, .png."""
     RESULTS.mkdir(exist_ok=True)
     stem = RESULTS / f"peers-{suite.name}"
-    lines = [*summary_lines(report), *table_lines(suite, report)]
+    lines = [*summary_lines(suite, report), *table_lines(suite, report)]
     stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     stem.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with contextlib.suppress(ImportError):

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import cpu_name, geometric_mean
+from measure import describe_host, geometric_mean
 
 import convgrad
-from convgrad._native import runtime
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -54,10 +53,9 @@ def report(name, suite, options, measure):
                     rows.append(_row(case, n_threads, options, measure))
     if not rows:
         sys.exit(f"no case of {name} contains {options.only!r}")
-    host = {"cpu": cpu_name(), "isa": runtime.isa(), "torch": torch.__version__, "numpy": np.__version__}
     notes = suite.notes() if hasattr(suite, "notes") else []
-    content = {"suite": name, "host": host, "threads": options.threads, "rounds": options.rounds, "notes": notes}
-    content["rows"] = rows
+    content = {"suite": name, "host": describe_host("torch"), "threads": options.threads, "rounds": options.rounds}
+    content.update(notes=notes, rows=rows)
     lines = _lines(content, suite.__doc__.strip())
     print("\n".join(lines[: lines.index(_HEAD[0])]))
     if options.only:

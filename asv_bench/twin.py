@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from cases import DIRECT
-from measure import clean_environment, cpu_name, geometric_mean, paired
+from measure import clean_environment, describe_host, geometric_mean, paired
 
 if __name__ == "__main__":
     clean_environment()
@@ -21,7 +21,6 @@ import threadpoolctl
 
 import convgrad
 from convgrad import reference
-from convgrad._native import runtime
 
 RESULTS = Path(__file__).parent / "results"
 PASSES = ("forward", "grad_input", "grad_weight")
@@ -131,7 +130,7 @@ def main():
         parser.error(f"no case contains {options.only!r}; the cases are: " + "; ".join(case.name for case in DIRECT))
 
     with threadpoolctl.threadpool_limits(1, user_api="blas"), convgrad.threads(1), convgrad.backend("native"):
-        host = {"cpu": cpu_name(), "isa": runtime.isa(), "numpy": np.__version__, "blas": blas_kernels()}
+        host = {**describe_host(), "blas": blas_kernels()}
         print(f"{host['cpu']}; kernels: {host['isa']}; BLAS: {host['blas']}")
         print(f"{'twin / native':34}" + "".join(f"{name:>12}" for name in PASSES))
         rows = measure(cases, options.algorithm, options.rounds, options.min_seconds)

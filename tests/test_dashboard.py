@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import urllib.request
 from pathlib import Path
 
@@ -136,6 +137,73 @@ def test_own_results(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads((tmp_path / "site" / "dashboard.json").read_text())["comparisons"]
     assert {"conv-pytorch", "pool-pytorch", "twin-numpy-twin", "train-pytorch"} <= {entry["of"] for entry in found}
+
+
+SIDES = {"seconds": [1e-3, 2e-3], "ratios": [2.0], "spread": [[1.9, 2.1]], "disturbed": 0}
+HOST = {"cpu": "a CPU", "isa": "avx2", "torch": "2.13.0+cpu", "onnxruntime": "1.32.0", "autograd": "1.8.0"}
+KINDS = {
+    "train": ({"rows": [{"family": "training step", "case": "LeNet-5", "threads": 1, **SIDES}]}, "PyTorch 2.13.0"),
+    "autograd": (
+        {"peer": "autograd", "rows": [{"family": "gradients", "case": "x (8,)", "threads": 1, **SIDES}]},
+        "autograd 1.8.0",
+    ),
+    "ort": (
+        {
+            "summaries": {"onnxruntime": {"geometric_mean": 2.0}},
+            "rows": [{"family": "pools", "case": "MaxPool", "pass": "inference", "threads": 2, "amount": 1.0, **SIDES}],
+        },
+        "onnxruntime 1.32.0",
+    ),
+    "onnx": (
+        {
+            "names": ["convgrad", "onnxruntime"],
+            "rows": [
+                {
+                    "model": "resnet50",
+                    "batch": 8,
+                    "threads": 1,
+                    "seconds": {"convgrad": 1e-3, "onnxruntime": 2e-3},
+                    "ratios": {"onnxruntime": 2.0},
+                }
+            ],
+        },
+        "onnxruntime 1.32.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_files(tmp_path, kind):
+    """Each suite of peers.py has its own form; an older file, without a commit, is dated by git, here by nothing."""
+    results = tmp_path / "results"
+    results.mkdir()
+    content, peer = KINDS[kind]
+    (results / f"peers-{kind}.json").write_text(json.dumps({"host": HOST, "rounds": 3, **content}))
+    done = build((tmp_path, results), tmp_path / "site")
+    assert (done.returncode, done.stderr) == (0, "")
+    (found,) = json.loads((tmp_path / "site" / "dashboard.json").read_text())["comparisons"]
+    assert (found["peer"], found["cases"], found["slower"]) == (peer, 1, 0)
+    assert found["geometric_mean"] == pytest.approx(2)
+    assert found["command"] == f"python asv_bench/peers.py {kind}"
+    assert found["commit"] is None
+
+
+def test_reads_what_the_suites_write(tmp_path, monkeypatch):
+    """The report of a suite, made by the code that makes it after a run, with the commit it ran on."""
+    monkeypatch.syspath_prepend(str(ROOT / "asv_bench"))
+    import report
+    from page import results
+
+    suite = report.Suite(
+        "ort", None, ("inference",), ("onnxruntime",), "GB/s", "float32", summarised=1, package="pytest"
+    )
+    (row,) = KINDS["ort"][0]["rows"]
+    made = report.make_report(suite, types.SimpleNamespace(rounds=3), [row, {**row, "family": "more", "ratios": [8.0]}])
+    assert made["host"]["cores"] == os.cpu_count()
+    (found,) = results.comparisons("ort", json.loads(json.dumps(made)), "peers-ort.json", None)
+    assert found.mean == pytest.approx(4)
+    assert [line for line in report.summary_lines(suite, made) if "`python asv_bench/peers.py ort`" in line]
+    assert all(line.count("|") == 8 for line in report.table_lines(suite, made))
 
 
 @pytest.mark.parametrize("planted", [True, False])
