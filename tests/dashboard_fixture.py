@@ -122,20 +122,34 @@ def gate(folder, hashes, planted=True):
     steps = []
     for number in range(1, len(hashes)):
         slow = planted and number == 2
+        found = {"case": PLANTED, "ratio": 1.08, "commit": hashes[number], "short": hashes[number][:7]}
+        found |= {"subject": SUBJECTS[number], "commits": 1}
         steps.append(
             {
                 "base": hashes[number - 1],
                 "head": hashes[number],
                 "subject": SUBJECTS[number],
+                "date": "2026-03-03T12:00:00+00:00",
+                "commits": 1,
                 "cases": {
                     PLANTED: {"ratio": 1.08 if slow else 1.003, "rounds": 21},
                     "max_pool2d": {"ratio": 0.9 if number == 3 else 0.995, "rounds": 21},
                 },
-                "regressions": [PLANTED] if slow else [],
-                "skipped": ["gelu: not there yet"] if number == 1 else [],
+                "regressions": [found] if slow else [],
+                "improvements": [],
+                "skipped": [{"case": "gelu", "why": "not there yet"}] if number == 1 else [],
+                "note": "",
             }
         )
-    history = {"machine": "a CPU, 2 cores", "date": "2026-03-05", "cases": [PLANTED, "max_pool2d"], "steps": steps}
+    history = {
+        "machine": "a CPU, 2 cores",
+        "date": "2026-03-05T12:00:00+00:00",
+        "command": "python asv_bench/gate.py --history 4",
+        "limit": 0.05,
+        "cases": [PLANTED, "max_pool2d"],
+        "commits": [],
+        "steps": steps,
+    }
     (folder / "gate-history.json").write_text(json.dumps(history))
 
 

@@ -214,9 +214,12 @@ def test_regressions(made, tmp_path, planted):
     site = tmp_path / "site"
     build(made, site)
     words = "".join(read(site / "index.html").words)
-    assert ("3 commits compared, 6 paired ratios: 1 confirmed as slower." in words) == planted
+    assert ("3 steps between commits, 6 paired ratios: 1 confirmed as slower." in words) == planted
     assert ("no case became slower" in words) != planted
-    assert (f"git checkout {hashes[2][:10]} && python asv_bench/gate.py {hashes[1][:10]}" in words) == planted
+    short = hashes[2][:7]
+    again = f"python asv_bench/gate.py {short}~1 --head {short} --cases '{fixture.PLANTED}'"
+    assert (again in words) == planted
+    assert "python asv_bench/gate.py --history 4" in words
     assert ("+8.0 %" in words) == planted
     assert "pool: add <max> & average" in words
     assert "gelu: not there yet" in words
@@ -228,12 +231,16 @@ def test_regressions(made, tmp_path, planted):
         ("peers-conv.json", "{", ("is not JSON",)),
         ("peers-conv.json", "[]", ("is not what `python asv_bench/peers.py conv` writes",)),
         ("twin.json", '{"host": {}, "rounds": 3, "rows": []}', ("`python asv_bench/twin.py`", "no rows")),
-        ("gate-history.json", '{"steps": [{}]}', ("is not what gate.py writes", "regressions")),
+        (
+            "gate-history.json",
+            '{"steps": [{}]}',
+            ("is not what `python asv_bench/gate.py --history N` writes", "regressions"),
+        ),
         (
             "gate-history.json",
             '{"machine": "m", "date": "d", "steps": [{"base": "a", "head": "b", "subject": "s", "cases": {"c": '
             '{"ratio": NaN, "rounds": 1}}, "regressions": []}]}',
-            ("is not what gate.py writes", "ratio nan"),
+            ("gate.py --history N` writes", "nan is not a positive number"),
         ),
     ],
 )

@@ -127,8 +127,9 @@ def axis_strip(axis):
     return tag("svg", scale(axis, 0, 3), width="100%", height=20, aria_hidden="true", class_="chart strip")
 
 
-def steps_chart(steps, bound):
-    """All paired ratios of every commit to the one before it: above the band a case became slower."""
+def steps_chart(steps, limit):
+    """All paired ratios of every step; above the band, of `limit` on both sides, a case became slower."""
+    bound = 1 + limit
     ratios = [case.ratio for step in steps for case in step.cases] or [1.0]
     reach = max(0.12, *(abs(math.log2(ratio)) for ratio in ratios)) * 1.1
     top, bottom = 10, 190
@@ -138,19 +139,22 @@ def steps_chart(steps, bound):
     parts = [
         tag("rect", x="0", width="100%", y=f"{edges[0]:.1f}", height=f"{edges[1] - edges[0]:.1f}", class_="band"),
         tag("line", x1="0", x2="100%", y1=middle, y2=middle, class_="even"),
-        label(0.5, edges[0] - 5, f"{bound - 1:.0%} slower", "start"),
-        label(0.5, edges[1] + 14, f"{bound - 1:.0%} faster", "start"),
+        label(0.5, edges[0] - 5, f"{100 * limit:g} % slower", "start"),
+        label(0.5, edges[1] + 14, f"{100 * limit:g} % faster", "start"),
     ]
     for index, step in enumerate(steps):
         x = 4 + 93 * (index + 0.5) / len(steps)
-        for case in sorted(step.cases, key=lambda case: case.regression):
-            kind = "slower" if case.regression else "faster" if case.ratio < 1 / bound else "quiet"
-            dot = dict(cx=percent(x), cy=f"{height(case.ratio):.1f}", r=5 if case.regression else 3, class_=kind)
+        for case in sorted(step.cases, key=lambda case: case.slower):
+            kind = "slower" if case.slower else "faster" if case.ratio < 1 / bound else "quiet"
+            dot = dict(cx=percent(x), cy=f"{height(case.ratio):.1f}", r=5 if case.slower else 3, class_=kind)
             parts.append(tag("circle", **dot))
-        parts.append(label(x, bottom + 16, step.head[:7] if len(steps) <= 14 else str(index + 1), "middle"))
-    found = sum(case.regression for step in steps for case in step.cases)
+        if len(steps) <= 6:
+            parts.append(label(x, bottom + 16, step.head[:7]))
+        elif len(steps) <= 20 or (index + 1) % 5 == 0:
+            parts.append(label(x, bottom + 16, index + 1))
+    found = sum(case.slower for step in steps for case in step.cases)
     title = (
-        f"Ratios of {len(steps)} commits, each against the one before it: {len(ratios)} measured, from "
+        f"{len(steps)} steps from commit to commit: {len(ratios)} ratios, from "
         f"{min(ratios):.2f} to {max(ratios):.2f} times the time before; {found} confirmed as slower"
     )
     return drawing(bottom + 24, title, parts, class_="steps")

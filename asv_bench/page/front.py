@@ -165,67 +165,75 @@ def regressions(gate):
     """What the gate found, commit by commit; never read off absolute times."""
     what = tag(
         "p",
-        "Each commit is built next to the one before it; both are loaded into one process and alternate. A case counts "
-        "as slower only where the median of the paired rounds says so again when it is repeated. Absolute times, which "
-        "a shared machine shifts by a third, play no part.",
+        "A commit is built next to an earlier one; both are loaded into one process and alternate. A case counts as "
+        "slower only where the median of the paired rounds says so again when it is repeated. Absolute times, which a "
+        "shared machine shifts by a third, play no part.",
     )
     if gate is None:
-        empty = tag("p", "No commits have been compared yet: asv_bench/results/gate-history.json is not there.")
-        return section("regressions", "Regressions", [what, tag("div", empty, class_="note")])
+        empty = tag("p", "No commits have been compared yet. This compares a dozen of them:", class_="note")
+        again = command("python asv_bench/gate.py --history 12")
+        return section("regressions", "Regressions", [what, empty, again])
+    found = [regression for step in gate.steps for regression in step.regressions]
+    measured = sum(len(step.cases) for step in gate.steps)
+    verdict = f"{len(gate.steps)} steps between commits, {measured} paired ratios: " + (
+        f"{len(found)} confirmed as slower." if found else "no case became slower."
+    )
+    children = [what, tag("p", tag("strong", verdict), class_="verdict")]
+    if gate.steps:
+        colours = legend(("slower", "confirmed as slower"), ("quiet", "within the noise"), ("faster", "faster"))
+        children.append(tag("figure", steps_chart(gate.steps, gate.limit), colours))
+    if found:
+        children.append(regression_table(gate))
+    children += [all_steps(gate), command(gate.command), tag("p", f"{gate.machine}; {gate.date}", class_="origin")]
+    return section("regressions", "Regressions", children)
+
+
+def regression_table(gate):
+    """Each confirmed slowdown with its commit and the command that measures it alone."""
     rows = []
     for step in gate.steps:
-        for case in step.regressions:
-            again = f"git checkout {step.head[:10]} && python asv_bench/gate.py {step.base[:10]}"
+        for one in step.regressions:
+            alone = one.commits == 1
+            base = f"{one.short}~1" if alone else step.base[:10]
+            again = f"python asv_bench/gate.py {base} --head {one.short} --cases '{one.case}'"
+            commit = [None if alone else f"one of {one.commits} up to ", tag("code", one.short), f" {one.subject}"]
             rows.append(
                 tag(
                     "tr",
-                    tag("td", tag("code", step.head[:10]), " ", step.subject, data_label="Commit"),
-                    tag("td", case.name, data_label="Case"),
-                    tag("td", f"{case.ratio - 1:+.1%}".replace("%", " %"), class_="number slower", data_label="Time"),
+                    tag("td", commit, data_label="Commit"),
+                    tag("td", one.case, data_label="Case"),
+                    tag("td", change(one.ratio), class_="number slower", data_label="Time"),
                     tag("td", command(again), data_label="Again"),
                 )
             )
     heads = [tag("th", word, scope="col") for word in ("Commit", "Case", "Time", "Measure it again")]
-    table = tag(
-        "table",
-        tag("caption", "Commits that made a case slower", class_="sr"),
-        tag("thead", tag("tr", *heads)),
-        tag("tbody", rows),
-        class_="stacked",
-    )
-    measured = sum(len(step.cases) for step in gate.steps)
-    verdict = f"{len(gate.steps)} commits compared, {measured} paired ratios: " + (
-        f"{len(rows)} confirmed as slower." if rows else "no case became slower."
-    )
-    colours = legend(("slower", "confirmed as slower"), ("quiet", "within the noise"), ("faster", "faster"))
-    children = [what, tag("p", tag("strong", verdict), class_="verdict")]
-    if gate.steps:
-        children += [tag("figure", steps_chart(gate.steps, gate.bound), colours)]
-    children += [table if rows else None, all_steps(gate), tag("p", f"{gate.machine}; {gate.date}.", class_="origin")]
-    return section("regressions", "Regressions", children)
+    caption = tag("caption", "Commits that made a case slower", class_="sr")
+    return tag("table", caption, tag("thead", tag("tr", *heads)), tag("tbody", rows), class_="stacked")
+
+
+def change(ratio):
+    """A ratio of times as a change: +8.0 %."""
+    return f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
 
 
 def all_steps(gate):
-    """Every commit that was compared, and what could not be."""
+    """Every step, and what could not be measured."""
     rows = []
     for number, step in enumerate(gate.steps, 1):
-        skipped = "; ".join(
-            item if isinstance(item, str) else ", ".join(map(str, item.values())) for item in step.skipped
+        mean = change(mean_of(step.cases)) if step.cases else "not measured"
+        left_out = "; ".join([*([step.note] if step.note else []), *step.skipped]) or "nothing"
+        cells = (
+            ("Step", number, "number"),
+            ("Commit", [tag("code", step.head[:10]), f" {step.subject}"], None),
+            ("Commits", step.commits, "number"),
+            ("Cases", len(step.cases), "number"),
+            ("Mean time", mean, "number"),
+            ("Left out", left_out, None),
         )
-        change = f"{mean_of(step.cases) - 1:+.1%}".replace("%", " %") if step.cases else "nothing to compare"
-        rows.append(
-            tag(
-                "tr",
-                tag("td", str(number), class_="number", data_label="Step"),
-                tag("td", tag("code", step.head[:10]), " ", step.subject, data_label="Commit"),
-                tag("td", str(len(step.cases)), class_="number", data_label="Cases"),
-                tag("td", change, class_="number", data_label="Mean time"),
-                tag("td", skipped or "none", data_label="Left out"),
-            )
-        )
-    heads = [tag("th", word, scope="col") for word in ("Step", "Commit", "Cases", "Mean time", "Left out")]
+        rows.append(tag("tr", [tag("td", words, class_=kind, data_label=head) for head, words, kind in cells]))
+    heads = [tag("th", word, scope="col") for word in ("Step", "Commit", "Commits", "Cases", "Mean time", "Left out")]
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", rows), class_="stacked")
-    return tag("details", tag("summary", f"All {len(gate.steps)} steps"), table)
+    return tag("details", tag("summary", f"All {len(gate.steps)} steps"), table, class_="steps-table")
 
 
 def curves(history):

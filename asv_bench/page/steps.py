@@ -1,4 +1,4 @@
-"""Reads `gate-history.json`: what `gate.py` found on pairs of commits, each measured side by side in one process."""
+"""Reads `gate-history.json`: what `gate.py --history` found on pairs of commits, measured side by side."""
 
 from dataclasses import dataclass, field
 
@@ -12,33 +12,44 @@ class Outcome:
     name: str
     ratio: float
     rounds: int
-    regression: bool
+    slower: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """A confirmed slowdown and the commit that made it, or the last of `commits` among which it is."""
+
+    case: str
+    ratio: float
+    commit: str
+    short: str
+    subject: str
+    commits: int
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A commit against the one before it."""
+    """A commit against an earlier one, `commits` before it."""
 
     base: str
     head: str
     subject: str
+    commits: int
+    note: str
     cases: list = field(repr=False)
+    regressions: list = field(repr=False)
     skipped: list = field(repr=False)
-
-    @property
-    def regressions(self):
-        """Confirmed slowdowns, the largest first."""
-        return sorted((case for case in self.cases if case.regression), key=lambda case: -case.ratio)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The file: where and when it was measured, and its steps, the oldest first."""
+    """The file: where, when and how it was measured, and its steps, the oldest first. `limit` is a fraction."""
 
     machine: str
     date: str
+    command: str
+    limit: float
     steps: list
-    bound: float
 
 
 def read_gate(path):
@@ -47,28 +58,37 @@ def read_gate(path):
         return None
     content = load(path)
     try:
-        steps = [step(entry) for entry in content["steps"]]
-        machine = content["machine"]
-        if isinstance(machine, dict):
-            machine = ", ".join(f"{value}" for value in machine.values())
-        return Gate(str(machine), str(content["date"]), steps, float(content.get("bound", 1.05)))
+        steps = [read_step(entry) for entry in content["steps"]]
+        words = (str(content[name]) for name in ("machine", "date", "command"))
+        return Gate(*words, positive(content["limit"]), steps)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unusable(
-            f"{path} is not what gate.py writes ({type(error).__name__}: {error}); write it again or remove it"
+            f"{path} is not what `python asv_bench/gate.py --history N` writes ({type(error).__name__}: {error}); "
+            "write it again or remove it"
         ) from None
 
 
-def step(entry):
-    """One step, its cases marked where they are listed as regressions."""
-    named = {item if isinstance(item, str) else item["case"] for item in entry["regressions"]}
-    cases = []
-    for name, case in entry["cases"].items():
-        ratio = float(case["ratio"])
-        if not 0 < ratio < float("inf"):
-            raise ValueError(f"{name} has ratio {ratio}")
-        rounds = case.get("rounds", 0)
-        cases.append(Outcome(name, ratio, len(rounds) if isinstance(rounds, list) else int(rounds), name in named))
-    missing = named - {case.name for case in cases}
+def read_step(entry):
+    """One step, its cases marked where they are among the regressions."""
+    regressions = [
+        Regression(r["case"], positive(r["ratio"]), r["commit"], r["short"], r["subject"], int(r["commits"]))
+        for r in entry["regressions"]
+    ]
+    slower = {regression.case for regression in regressions}
+    missing = sorted(slower - set(entry["cases"]))
     if missing:
-        raise ValueError(f"regression of {sorted(missing)[0]}, which was not measured")
-    return Step(entry["base"], entry["head"], entry["subject"], cases, list(entry.get("skipped", [])))
+        raise ValueError(f"{missing[0]!r} is slower but was not measured")
+    cases = [
+        Outcome(name, positive(case["ratio"]), int(case["rounds"]), name in slower)
+        for name, case in entry["cases"].items()
+    ]
+    skipped = [f"{item['case']}: {item['why']}" for item in entry["skipped"]]
+    head = [entry[name] for name in ("base", "head", "subject")]
+    return Step(*head, int(entry["commits"]), entry["note"], cases, regressions, skipped)
+
+
+def positive(value):
+    """The value as a float, if it is a positive number."""
+    if not 0 < float(value) < float("inf"):
+        raise ValueError(f"{value} is not a positive number")
+    return float(value)
