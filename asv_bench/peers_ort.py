@@ -155,7 +155,7 @@ class Block:
                 input_shape=self.x.shape if source == "x" else small,
                 stride=step,
                 padding=kernel // 2,
-                activation="relu" if name == "1" else None,
+                activation=None if name == "s" else "relu",
             )
             self.flops += 2 * batch * out_channels * fan_in * small[2] * small[3]
         self.nodes.append(helper.make_node("Add", ["c", "d" if stride == 2 else "x"], ["e"]))
@@ -163,9 +163,8 @@ class Block:
 
     def __call__(self):
         """The block as written by hand."""
-        y = self._packed["2"](self._packed["1"](self.x))
-        y += self._packed["s"](self.x) if "s" in self._packed else self.x
-        return convgrad.relu(y, out=y)
+        shortcut = self._packed["s"](self.x) if "s" in self._packed else self.x
+        return self._packed["2"](self._packed["1"](self.x), residual=shortcut)
 
 
 def blocks(rng, only):
