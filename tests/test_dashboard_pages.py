@@ -230,17 +230,30 @@ def test_keyboard(page, address):
     assert page.errors == []
 
 
+VIEWS = ("Explore", "Heatmap", "Grid", "Multiples", "Compare", "Regressions", "Inventory", "Overview")
+
+
 def test_curves(page, address):
-    """asv-tachyon draws a curve, knows the commits, and accuses none of them."""
-    page.open(address + "history/index.html#/explore")
-    page.until("document.querySelector('canvas, svg') !== null")
-    assert page.run("fetch('commits.json').then((r) => r.json()).then((c) => Object.values(c).sort())") == sorted(
-        fixture.SUBJECTS
-    )
-    assert page.run("fetch('regressions.json').then((r) => r.json()).then((c) => c.regressions.length)") == 0
+    """asv-tachyon opens every view, draws a curve of ink, knows the commits, and accuses none of them."""
     page.open(address + "history/index.html")
-    page.until("[...document.querySelectorAll('canvas, svg')].some((c) => c.getBoundingClientRect().width > 60)")
+    page.until("document.body.innerText.includes('conv.Conv2d.time_native')")
+    for view in VIEWS:
+        page.run(f"[...document.querySelectorAll('#root button')].find((b) => b.textContent === '{view}').click()")
+        page.until(f"location.hash.includes('view={view.lower()}')")
+    tile = "[...document.querySelectorAll('#root *')].findLast((e) => e.textContent === 'conv.Conv2d.time_native')"
+    page.until(f"{tile} !== undefined")
+    page.run(f"{tile}.click()")
+    page.until("document.querySelector('canvas') !== null")
+    page.until("""(() => {
+      const canvas = document.querySelector("canvas");
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      return data.filter((value, index) => index % 4 === 3 && value > 0).length > 500;
+    })()""")
+    subjects = page.run("fetch('commits.json').then((r) => r.json()).then((c) => Object.values(c).sort())")
+    assert subjects == sorted(fixture.SUBJECTS)
+    assert page.run("fetch('regressions.json').then((r) => r.json()).then((c) => c.regressions.length)") == 0
     assert page.errors == []
+    assert [url for url in page.requests if not url.startswith((address, "data:"))] == []
 
 
 def test_without_javascript(page, address):

@@ -7,6 +7,8 @@ import math
 
 from .markup import tag, times
 
+FARTHEST = 1.5  # a ratio that the chart of steps still has room for; what lies beyond stands at its edge
+
 
 class Axis:
     """A logarithmic axis of ratios from a power of two to a power of two, with room at both ends."""
@@ -131,10 +133,11 @@ def steps_chart(steps, limit):
     """All paired ratios of every step; above the band, of `limit` on both sides, a case became slower."""
     bound = 1 + limit
     ratios = [case.ratio for step in steps for case in step.cases] or [1.0]
-    reach = max(0.12, *(abs(math.log2(ratio)) for ratio in ratios)) * 1.1
+    farthest = max(abs(math.log2(ratio)) for ratio in ratios)
+    reach = min(max(0.12, farthest * 1.1), math.log2(FARTHEST))
     top, bottom = 10, 190
     middle = (top + bottom) / 2
-    height = lambda ratio: middle - math.log2(ratio) / reach * (bottom - middle)
+    height = lambda ratio: middle - max(-1, min(1, math.log2(ratio) / reach)) * (bottom - middle)
     edges = height(bound), height(1 / bound)
     parts = [
         tag("rect", x="0", width="100%", y=f"{edges[0]:.1f}", height=f"{edges[1] - edges[0]:.1f}", class_="band"),
@@ -142,6 +145,9 @@ def steps_chart(steps, limit):
         label(0.5, edges[0] - 5, f"{100 * limit:g} % slower", "start"),
         label(0.5, edges[1] + 14, f"{100 * limit:g} % faster", "start"),
     ]
+    if farthest > reach:
+        parts.append(label(99.5, top + 2, f"{FARTHEST:g} times the time or more", "end"))
+        parts.append(label(99.5, bottom - 6, f"{FARTHEST:g} times as fast or more", "end"))
     for index, step in enumerate(steps):
         x = 4 + 93 * (index + 0.5) / len(steps)
         for case in sorted(step.cases, key=lambda case: case.slower):

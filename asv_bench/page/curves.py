@@ -100,7 +100,11 @@ def dress(target):
 
 
 def sidecars(root, results, target):
-    """Files that asv-tachyon asks for beside asv's: subjects of commits, and no regressions read off absolute times."""
+    """Files that asv-tachyon asks for beside asv's, so that no request fails; returns the number of commits measured.
+
+    They have the subjects of commits, and no regressions, which asv would read off absolute times. Samples of each
+    benchmark are what asv's graphs do not hold.
+    """
     hashes = {json.loads(path.read_text(encoding="utf-8"))["commit_hash"] for path in results.glob("*/*-*.json")}
     listed = git(root, "log", "--all", "--format=%H %s") or ""
     subjects = dict(line.split(" ", 1) for line in listed.splitlines() if " " in line)
@@ -110,6 +114,10 @@ def sidecars(root, results, target):
         "regressions-ignore.json": [],
         "regressions.json": {"regressions": []},
     }
+    for path in (target / "graphs").rglob("*.json"):
+        if "summary" not in path.relative_to(target).parts:
+            files[Path("samples") / path.relative_to(target / "graphs")] = {}
     for name, content in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return len(hashes)

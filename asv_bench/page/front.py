@@ -90,7 +90,7 @@ def card(comparison, axis, large=False):
         tag("dl", extremes, class_="extremes"),
         tag(
             "p",
-            tag("a", f"All {len(c.rows)} cases", href=f"cases.html#of={anchor}"),
+            tag("a", f"All {len(c.rows)} cases" if len(c.rows) > 1 else "Its one case", href=f"cases.html#of={anchor}"),
             " · ",
             tag("a", "by family", href=f"#{anchor}"),
             class_="links",
@@ -184,7 +184,11 @@ def regressions(gate):
         children.append(tag("figure", steps_chart(gate.steps, gate.limit), colours))
     if found:
         children.append(regression_table(gate))
-    children += [all_steps(gate), command(gate.command), tag("p", f"{gate.machine}; {gate.date}", class_="origin")]
+    children += [
+        all_steps(gate),
+        command(gate.command),
+        tag("p", f"{gate.machine}; {gate.date[:16].replace('T', ' ')}", class_="origin"),
+    ]
     return section("regressions", "Regressions", children)
 
 
@@ -221,7 +225,10 @@ def all_steps(gate):
     rows = []
     for number, step in enumerate(gate.steps, 1):
         mean = change(mean_of(step.cases)) if step.cases else "not measured"
-        left_out = "; ".join([*([step.note] if step.note else []), *step.skipped]) or "nothing"
+        skipped = step.skipped
+        if len(skipped) > 4:
+            skipped = [f"{len(skipped)} cases, such as {skipped[0]}"]
+        left_out = "; ".join([*filter(None, [step.note]), *skipped]) or "nothing"
         cells = (
             ("Step", number, "number"),
             ("Commit", [tag("code", step.head[:10]), f" {step.subject}"], None),
