@@ -1,6 +1,7 @@
 """The dashboard in a real browser: every page, its charts, its table, by keyboard, on a phone, light and dark."""
 
 import http.server
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -9,9 +10,7 @@ import chromium
 import dashboard_fixture as fixture
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "asv_bench"))
-from page.build import build
-
+SCRIPT = Path(__file__).resolve().parent.parent / "asv_bench" / "dashboard.py"
 pytestmark = pytest.mark.skipif(chromium.PROGRAM is None, reason="no chromium here; apt-get install chromium")
 PAGES = ("index.html", "cases.html", "history/index.html")
 
@@ -21,7 +20,18 @@ def site(tmp_path_factory):
     """The folder of a built dashboard, with curves and with a planted regression."""
     folder = tmp_path_factory.mktemp("dashboard")
     repository, results = fixture.project(folder)
-    build(repository, results, folder / "site")
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "build",
+        "--root",
+        repository,
+        "--results",
+        results,
+        "--out",
+        folder / "site",
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     return folder / "site"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import curves
 from .cases import cases_page
-from .front import anchor_of, front_page
+from .front import anchor_of, front_page, no_curves_page
 from .results import Unusable, git, last_commit, read_all
 from .steps import read_gate
 
@@ -38,7 +38,12 @@ def build(root, results, target):
         size = [path.stat().st_size for path in site.rglob("*") if path.is_file()]
         if target.exists():
             os.replace(target, work / "before")
-        os.replace(site, target)
+        try:
+            os.replace(site, target)
+        except OSError:
+            if (work / "before").exists():
+                os.replace(work / "before", target)
+            raise
     except OSError as error:
         raise Unusable(f"cannot write {error.filename or target}: {error.strerror}") from None
     finally:
@@ -53,7 +58,7 @@ def write(root, results, site, comparisons, gate):
     commits = curves.publish(root, results / "asv", site / "history") if curves.recorded(results / "asv") else 0
     if not commits:
         (site / "history").mkdir()
-        (site / "history" / "index.html").write_text(NO_HISTORY, encoding="utf-8")
+        (site / "history" / "index.html").write_text(no_curves_page(), encoding="utf-8")
     facts = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": git(root, "rev-parse", "--short", "HEAD"),
@@ -76,16 +81,3 @@ def write(root, results, site, comparisons, gate):
     ]
     (site / MARK).write_text(json.dumps({**facts, "comparisons": summary}, indent=1) + "\n", encoding="utf-8")
     os.chmod(site, 0o755)
-
-
-NO_HISTORY = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>History · convgrad performance</title>
-<link rel="icon" href="../icon.svg" type="image/svg+xml"><link rel="stylesheet" href="../style.css"></head>
-<body><header class="top"><a class="brand" href="../index.html">convgrad<span> performance</span></a>
-<nav aria-label="Pages"><a href="../index.html">Overview</a> <a href="../cases.html">Every case</a>
-<a href="index.html" aria-current="page">History</a></nav></header>
-<main id="main"><h1>History</h1>
-<p class="lead">No asv results are recorded yet. These two commands write and show them:</p>
-<p><code>asv run --quick HEAD</code></p><p><code>python asv_bench/dashboard.py build</code></p></main></body></html>
-"""

@@ -43,12 +43,13 @@ def section(name, title, children):
 
 def opening(comparisons, site):
     """Title, what a ratio is, and the machine."""
-    hosts = {}
+    hosts = {}  # every value once; files may come from different machines
     for comparison in comparisons:
-        hosts.update({k: str(v).split("+")[0] for k, v in comparison.host.items()})
+        for key, value in comparison.host.items():
+            hosts.setdefault(key, {})[str(value).split("+")[0]] = None
     names = {"cpu": "Processor", "cores": "Cores", "isa": "Kernels", "torch": "PyTorch", "numpy": "NumPy"}
     names["onnxruntime"] = "onnxruntime"
-    facts = [(title, hosts[key]) for key, title in names.items() if key in hosts]
+    facts = [(title, ", ".join(hosts[key])) for key, title in names.items() if key in hosts]
     counted = sum(len(c.rows) for c in comparisons)
     facts.append(("Ratios measured", f"{counted:,}".replace(",", " ")))
     if site["commit"]:
@@ -259,12 +260,23 @@ def curves(history):
             ),
         ]
     else:
-        words = [
-            tag("p", "No asv results are recorded yet, so there are no curves. These write and show them:"),
-            command("asv run --quick HEAD"),
-            command("python asv_bench/dashboard.py build"),
-        ]
+        words = no_curves()
     return section("history", "History", words)
+
+
+def no_curves():
+    """What to do where asv has recorded nothing."""
+    return [
+        tag("p", "No asv results are recorded yet, so there are no curves. These write and show them:"),
+        command("asv run --quick HEAD"),
+        command("python asv_bench/dashboard.py build"),
+    ]
+
+
+def no_curves_page():
+    """history/index.html in place of asv's pages."""
+    title = "History · convgrad performance"
+    return page("history/index.html", title, [tag("h1", "History"), *no_curves()], script="copy.js")
 
 
 def method():

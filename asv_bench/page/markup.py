@@ -65,25 +65,28 @@ def threads(n):
 PAGES = (("index.html", "Overview"), ("cases.html", "Every case"), ("history/index.html", "History"))
 
 
-def page(name, title, main, *, pages=PAGES, script=None, foot=""):
+def page(name, title, main, *, script=None, foot=""):
     """A whole document; `name` is its path in the site."""
-    links = [tag("a", label, href=target, aria_current="page" if target == name else None) for target, label in pages]
+    up = "../" * name.count("/")
+    links = [
+        tag("a", label, href=up + target, aria_current="page" if target == name else None) for target, label in PAGES
+    ]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
-        tag("link", rel="icon", href="icon.svg", type="image/svg+xml"),
-        tag("link", rel="stylesheet", href="style.css"),
-        tag("script", src=script, defer=True) if script else None,
+        tag("link", rel="icon", href=f"{up}icon.svg", type="image/svg+xml"),
+        tag("link", rel="stylesheet", href=f"{up}style.css"),
+        tag("script", src=up + script, defer=True) if script else None,
     )
     body = tag(
         "body",
-        tag("a", "Skip to the figures", class_="skip", href="#main"),
+        tag("a", "Skip to the content", class_="skip", href="#main"),
         tag(
             "header",
-            tag("a", "convgrad", tag("span", " performance"), class_="brand", href="index.html"),
+            tag("a", "convgrad", tag("span", " performance"), class_="brand", href=f"{up}index.html"),
             tag("nav", *links, aria_label="Pages"),
             class_="top",
         ),
