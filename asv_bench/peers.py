@@ -28,6 +28,7 @@ import report
 import suites
 
 SUITES = {module.SUITE.name: module.SUITE for module in (peers_conv, peers_elementwise, peers_pool)}
+THREADS = [1, 2]
 # Suites with one column and a family for each row of their table.
 PLAIN = {
     "rows": peers_rows,
@@ -47,11 +48,12 @@ def main():
             SUITES["ort"] = importlib.import_module("peers_ort").SUITE
         except ModuleNotFoundError as error:
             sys.exit(f"peers.py: ort needs {error.name}; pip install 'convgrad[peers]'")
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    more = "further suites: ort, onnx and autograd, which need packages of their own"
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=more)
     names = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     for name in (*SUITES, *PLAIN):
         add = names.add_parser(name).add_argument
-        add("--threads", type=int, nargs="+", default=[1, 2])
+        add("--threads", type=int, nargs="+", default=THREADS)
         add("--rounds", type=int, default=7)
         add("--min-seconds", type=float, default=0.01, help="length of one sample")
         add("--only", default="", metavar="TEXT", help="only cases with TEXT in their label; writes no files")
@@ -71,7 +73,8 @@ def main():
         parser.error(f"no case contains {options.only!r}")
     result = report.make_report(suite, options, rows)
     print("\n".join(report.summary_lines(suite, result)))
-    if not (options.only or options.no_second or tuple(options.passes) != suite.passes):
+    whole = tuple(options.passes) == suite.passes and sorted(options.threads) == THREADS
+    if whole and not (options.only or options.no_second):
         report.write(suite, result)
 
 

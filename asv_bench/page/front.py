@@ -60,7 +60,7 @@ def opening(comparisons, site):
         tag(
             "p",
             "Each figure is another library’s time divided by ours. Both sides take turns in one process, on the same "
-            "float32 arrays with the same number of threads. Above 1× convgrad is faster, below 1× it is slower, and "
+            "arrays with the same number of threads. Above 1× convgrad is faster, below 1× it is slower, and "
             "the worst case always stands beside the best.",
             class_="lead",
         ),

@@ -85,6 +85,7 @@ TITLES = {
     "optimizers": "Optimizer steps",
     "train": "Training steps",
     "calls": "Small calls",
+    "autograd": "Gradients by autograd",
 }
 HEADLINES = ("conv", "twin", "ort")
 
