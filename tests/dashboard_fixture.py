@@ -11,6 +11,7 @@ PLANTED = "conv2d 3x3, 1 thread"
 BENCHMARKS = {
     "conv.Conv2d.time_native": {"param_names": ["layer", "n_threads"], "params": [["'3x3'", "'1x1'"], ["1", "2"]]},
     "pool.MaxPool.time_native": {"param_names": [], "params": []},
+    "pool.MaxPool.track_ratio": {"param_names": [], "params": [], "type": "track", "unit": "native / twin"},
 }
 
 
@@ -83,6 +84,7 @@ def asv_results(folder, hashes):
                     1,
                 ],
                 "pool.MaxPool.time_native": [[3e-4], [], "1", 0, 1],
+                "pool.MaxPool.track_ratio": [[0.6 if number == 3 else 0.5], [], "1", 0, 1],
             },
             "durations": {},
             "version": 2,

@@ -1,6 +1,7 @@
 """The dashboard in a real browser: every page, its charts, its table, by keyboard, on a phone, light and dark."""
 
 import http.server
+import re
 import subprocess
 import sys
 import threading
@@ -262,6 +263,12 @@ def test_curves(page, address):
     subjects = page.run("fetch('commits.json').then((r) => r.json()).then((c) => Object.values(c).sort())")
     assert subjects == sorted(fixture.SUBJECTS)
     assert page.run("fetch('regressions.json').then((r) => r.json()).then((c) => c.regressions.length)") == 0
+    # A ratio of ours over the twin's that grows is bad news, as in everything asv measures.
+    page.run("[...document.querySelectorAll('#root button')].find((b) => b.textContent === 'Overview').click()")
+    change = "[...document.querySelectorAll('#root *')].find((e) => e.textContent === '+20.0%')"
+    page.until(f"{change} !== undefined")
+    red, green, _ = map(int, re.findall(r"\d+", page.run(f"getComputedStyle({change}).color"))[:3])
+    assert red > green
     assert page.errors == []
     assert [url for url in page.requests if not url.startswith((address, "data:"))] == []
 
