@@ -35,8 +35,9 @@ def commits(folder):
     run("init", "-q", "-b", "main")
     hashes = []
     for number, subject in enumerate(SUBJECTS):
-        (folder / "file").write_text(str(number))
-        run("add", "file")
+        (folder / "csrc").mkdir(exist_ok=True)
+        (folder / "csrc" / "file").write_text(str(number))
+        run("add", "csrc")
         run("commit", "-q", "-m", subject, "--date", f"2026-03-0{number + 1}T12:00:00")
         hashes.append(run("rev-parse", "HEAD"))
     shutil.copy(ROOT / "asv.conf.json", folder)

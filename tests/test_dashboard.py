@@ -206,6 +206,36 @@ def test_reads_what_the_suites_write(tmp_path, monkeypatch):
     assert all(line.count("|") == 8 for line in report.table_lines(suite, made))
 
 
+def test_reads_what_the_gate_writes(tmp_path, monkeypatch):
+    """A history written by gate.py's own code, with timings that are made up."""
+    monkeypatch.syspath_prepend(str(ROOT / "asv_bench"))
+    gate_history = pytest.importorskip("gate_history")
+    import gate_cases
+    import gate_compare
+    from page import steps
+
+    hashes = fixture.commits(tmp_path / "repository")
+    chosen = gate_cases.chosen("relu", False)[:3]
+
+    def compare(repo, base, head, options):
+        slow, old, other = (case.name for case in chosen)
+        rows = [gate_compare.Row(slow, ratio=1.08, rounds=21, slower=head.hash == hashes[2])]
+        rows += [gate_compare.Row(old, skipped="not there yet"), gate_compare.Row(other, ratio=0.99, rounds=21)]
+        return [row for row in rows if row.case in [case.name for case in options.cases]]
+
+    path = tmp_path / "gate-history.json"
+    write = lambda path, content: path.write_text(json.dumps(content))
+    options = gate_compare.Options(chosen, say=lambda *words: None)
+    assert gate_history.history(tmp_path / "repository", 4, options, write, path, compare) == 0
+    gate = steps.read_gate(path)
+    assert (gate.limit, gate.command, len(gate.steps)) == (0.05, "python asv_bench/gate.py --history 4", 3)
+    assert [len(step.cases) for step in gate.steps] == [2, 2, 2]
+    assert gate.steps[0].skipped == [f"{chosen[1].name}: not there yet"]
+    (found,) = [regression for step in gate.steps for regression in step.regressions]
+    assert (found.case, found.ratio, found.commit) == (chosen[0].name, 1.08, hashes[2])
+    assert [case.name for case in gate.steps[1].cases if case.slower] == [chosen[0].name]
+
+
 @pytest.mark.parametrize("planted", [True, False])
 def test_regressions(made, tmp_path, planted):
     """A confirmed slowdown is listed with its commit and the command; without one the page says so."""
@@ -285,7 +315,7 @@ def test_asv_missing(made, tmp_path):
         *("build", "--root", made[0], "--results", made[1], "--out", tmp_path / "site"),
         env={**os.environ, "PYTHONPATH": str(hidden)},
     )
-    refused(done, "asv is not installed", "pip install '.[bench]'")
+    refused(done, "asv is not installed", "pip install '.[dashboard]'")
 
 
 def test_no_results(tmp_path):

@@ -39,7 +39,7 @@ def publish(root, results, target):
     """
     for module, package in (("asv", "asv"), ("asv_tachyon", "asv-tachyon")):
         if importlib.util.find_spec(module) is None:
-            raise Unusable(f"{package} is not installed; the results in {results} need it: pip install '.[bench]'")
+            raise Unusable(f"{package} is not installed; the results in {results} need it: pip install '.[dashboard]'")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "asv.conf.json"
         path.write_text(json.dumps(configuration(root, results, target)), encoding="utf-8")

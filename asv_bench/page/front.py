@@ -268,7 +268,7 @@ def no_curves():
     """What to do where asv has recorded nothing."""
     return [
         tag("p", "No asv results are recorded yet, so there are no curves. These write and show them:"),
-        command("asv run --quick HEAD^!"),
+        command("CONVGRAD_BENCH=short asv run HEAD^!"),
         command("python asv_bench/dashboard.py build"),
     ]
 
