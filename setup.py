@@ -122,6 +122,7 @@ setup(
             "cdivision": True,
             "initializedcheck": False,
             "embedsignature": True,
+            "freethreading_compatible": True,
         },
     ),
     cmdclass={"bdist_wheel": SmallWheel, "build_ext": ParallelBuild},

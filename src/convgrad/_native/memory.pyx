@@ -29,10 +29,20 @@ cdef extern from *:
     #define CG_UNLOCK() _InterlockedExchange(&cg_pool_lock, 0)
     static void *cg_system_alloc(size_t bytes) { return _aligned_malloc(bytes, 4096); }
     #define cg_system_free _aligned_free
+    static void cg_survive_fork(void) {}
     #else
+    #include <pthread.h>
+    #include <sched.h>
     static char cg_pool_lock;
-    #define CG_LOCK() while (__atomic_test_and_set(&cg_pool_lock, __ATOMIC_ACQUIRE)) {}
-    #define CG_UNLOCK() __atomic_clear(&cg_pool_lock, __ATOMIC_RELEASE)
+    static void CG_LOCK(void) {
+        int tries = 0;
+        while (__atomic_test_and_set(&cg_pool_lock, __ATOMIC_ACQUIRE))
+            if (++tries % 64 == 0)
+                sched_yield(); /* to the holder, which may share this processor */
+    }
+    static void CG_UNLOCK(void) { __atomic_clear(&cg_pool_lock, __ATOMIC_RELEASE); }
+    /* A child must not inherit the lock from a thread that it does not have: whoever forks holds it meanwhile. */
+    static void cg_survive_fork(void) { pthread_atfork(CG_LOCK, CG_UNLOCK, CG_UNLOCK); }
     #if defined(__linux__)
     #include <sys/mman.h>
     #endif
@@ -52,6 +62,7 @@ cdef extern from *:
     """
     void CG_LOCK() noexcept nogil
     void CG_UNLOCK() noexcept nogil
+    void cg_survive_fork() noexcept nogil
     void *cg_system_alloc(size_t) noexcept nogil
     void cg_system_free(void *) noexcept nogil
 
@@ -80,6 +91,8 @@ cdef int n_kept = 0
 cdef size_t kept_bytes = 0
 cdef size_t limit_bytes = <size_t>256 << 20
 cdef size_t n_system_blocks = 0
+
+cg_survive_fork()
 
 cdef uint32_t junk = 0  # what to find in memory that is handed out, for tests
 
@@ -315,8 +328,12 @@ def set_cache_limit(n_bytes):
     if n_bytes < 0:
         got = n_bytes if n_bytes > -(1 << 1000) else "one of over 1000 bits"
         raise ValueError(f"set_cache_limit: n_bytes must be at least 0, got {got}")
-    limit_bytes = min(n_bytes, 1 << 62)
-    if kept_bytes > limit_bytes:
+    cdef size_t limit = min(n_bytes, 1 << 62)
+    CG_LOCK()
+    limit_bytes = limit
+    cdef bint too_much = kept_bytes > limit
+    CG_UNLOCK()
+    if too_much:
         empty_cache()
 
 
@@ -329,4 +346,9 @@ def set_junk(uint32_t pattern):
 
 def cache_info():
     """{"limit": bytes, "kept": bytes, "kept_blocks": count, "system_blocks": blocks taken from the system so far}."""
-    return {"limit": limit_bytes, "kept": kept_bytes, "kept_blocks": n_kept, "system_blocks": n_system_blocks}
+    cdef size_t limit, held, taken
+    cdef int n
+    CG_LOCK()
+    limit, held, n, taken = limit_bytes, kept_bytes, n_kept, n_system_blocks
+    CG_UNLOCK()
+    return {"limit": limit, "kept": held, "kept_blocks": n, "system_blocks": taken}
