@@ -90,7 +90,7 @@ LEVELS = [
     "_native typing",
     "checks",
     "activations backends call_checks options precision threads",
-    "pool_shapes",
+    "denormals pool_shapes",
     "dense_calls elementwise_calls shapes",
     "conv_calls local_calls norm_calls pool_calls row_calls",
     "config reference",

@@ -17,6 +17,9 @@ from .backends import backend as backend
 from .backends import get_backend as get_backend
 from .backends import set_backend as set_backend
 from .config import show_config as show_config
+from .denormals import flush_denormals as flush_denormals
+from .denormals import get_flush_denormals as get_flush_denormals
+from .denormals import set_flush_denormals as set_flush_denormals
 from .functional import *  # noqa: F403  (its __all__ is the list of public functions)
 from .precision import get_precision as get_precision
 from .precision import precision as precision
@@ -63,14 +66,17 @@ else:
         *_SUBMODULES,
         "backend",
         "empty_cache",
+        "flush_denormals",
         "functional",
         "get_backend",
+        "get_flush_denormals",
         "get_num_threads",
         "get_precision",
         "precision",
         "reference",
         "set_backend",
         "set_cache_limit",
+        "set_flush_denormals",
         "set_num_threads",
         "set_precision",
         "show_config",

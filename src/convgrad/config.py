@@ -10,6 +10,7 @@ import numpy as np
 
 from ._native import memory, runtime
 from .backends import get_backend
+from .denormals import get_flush_denormals
 from .precision import get_precision
 from .threads import get_num_threads
 
@@ -26,6 +27,7 @@ def config() -> dict[str, str | int]:
         "threads": get_num_threads(),
         "openmp": "yes" if runtime.has_openmp else "no (one thread)",
         "precision": get_precision(),
+        "denormals": "flushed to zero" if get_flush_denormals() else "kept",
         "cache limit": memory.cache_info()["limit"],
         "numpy": np.__version__,
         "python": platform.python_version(),

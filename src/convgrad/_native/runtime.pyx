@@ -33,10 +33,74 @@ cdef extern from *:
     #else
     static void cg_survive_fork(void) {}
     #endif
+
+    #ifdef _OPENMP
+    static int cg_openmp_threads(void) { return omp_get_max_threads(); }
+    #else
+    static int cg_openmp_threads(void) { return 1; }
+    #endif
+
+    /* State of the process that any thread may change. Without the GIL plain accesses would be data races. */
+    #if defined(Py_GIL_DISABLED) && defined(_MSC_VER)
+    #include <intrin.h>
+    #define CG_COUNT(x) _InterlockedExchangeAdd64(x, 1)
+    #define CG_GET(x) (*(volatile int *)&(x)) /* aligned words are read and written whole */
+    #define CG_SET(x, value) (*(volatile int *)&(x) = (value))
+    #elif defined(Py_GIL_DISABLED)
+    #define CG_COUNT(x) __atomic_fetch_add(x, 1, __ATOMIC_RELAXED)
+    #define CG_GET(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
+    #define CG_SET(x, value) __atomic_store_n(&(x), value, __ATOMIC_RELAXED)
+    #else
+    #define CG_COUNT(x) (++*(x))
+    #define CG_GET(x) (x)
+    #define CG_SET(x, value) ((x) = (value))
+    #endif
+
+    /* Denormal numbers read and written as zero: bits of this thread's own control register. */
+    #if defined(__SSE2__) || defined(_M_X64)
+    #include <xmmintrin.h>
+    #define CG_CAN_FLUSH 1
+    typedef unsigned int cg_float_mode;
+    static cg_float_mode cg_flush_denormals(void) {
+        cg_float_mode before = _mm_getcsr();
+        _mm_setcsr(before | 0x8040); /* FTZ, bit 15, and DAZ, bit 6 */
+        return before;
+    }
+    static void cg_set_float_mode(cg_float_mode mode) {
+        _mm_setcsr((_mm_getcsr() & ~0x8040u) | (mode & 0x8040u)); /* exceptions raised meanwhile stay raised */
+    }
+    #elif defined(__aarch64__) && defined(__GNUC__)
+    #define CG_CAN_FLUSH 1
+    typedef unsigned long long cg_float_mode;
+    static cg_float_mode cg_get_float_mode(void) {
+        cg_float_mode mode;
+        __asm__ __volatile__("mrs %0, fpcr" : "=r"(mode));
+        return mode;
+    }
+    static void cg_set_float_mode(cg_float_mode mode) { __asm__ __volatile__("msr fpcr, %0" : : "r"(mode)); }
+    static cg_float_mode cg_flush_denormals(void) {
+        cg_float_mode before = cg_get_float_mode();
+        cg_set_float_mode(before | 1ull << 24); /* FZ */
+        return before;
+    }
+    #else
+    #define CG_CAN_FLUSH 0
+    typedef int cg_float_mode;
+    static cg_float_mode cg_flush_denormals(void) { return 0; }
+    static void cg_set_float_mode(cg_float_mode mode) { (void)mode; }
+    #endif
     """
     enum:
         CG_HAS_OPENMP
+        CG_CAN_FLUSH
+    ctypedef long long cg_float_mode
     void cg_survive_fork() nogil
+    int cg_openmp_threads() noexcept nogil
+    void CG_COUNT(long long *) noexcept nogil
+    int CG_GET(int) noexcept nogil
+    void CG_SET(int, int) noexcept nogil
+    cg_float_mode cg_flush_denormals() noexcept nogil
+    void cg_set_float_mode(cg_float_mode) noexcept nogil
 
 
 # ---------------------------------------------------------------- instruction set
@@ -123,19 +187,55 @@ def kernel_calls():
 has_openmp = bool(CG_HAS_OPENMP)
 thread_limit = contextvars.ContextVar("convgrad_threads", default=0)
 cdef int process_threads = 1
+cdef int openmp_threads = cg_openmp_threads()  # what OpenMP itself would take, before anyone lowers it
 cdef object limit_here = thread_limit.get
 
 
 def set_process_threads(int n):
     """Threads that calls use where no context says otherwise."""
-    global process_threads
-    process_threads = n
+    CG_SET(process_threads, n)
 
 
 cpdef int get_threads():
-    """Threads that a large call made here would use."""
-    cdef int n = limit_here()
-    return n if n > 0 else process_threads
+    """Threads that a large call made here would use.
+
+    Where OpenMP's own number was lowered in this thread since this module was imported, as threadpoolctl does, no more
+    than that.
+    """
+    cdef int n = limit_here(), most = cg_openmp_threads()
+    if n <= 0:
+        n = CG_GET(process_threads)
+    return most if most < n and most < openmp_threads else n
+
+
+# ---------------------------------------------------------------- denormals
+
+can_flush_denormals = bool(CG_CAN_FLUSH)
+flush_here = contextvars.ContextVar("convgrad_flush_denormals", default=None)
+cdef int process_flushes = 0
+cdef int flush_was_asked_for = 0  # by any context, ever: what nobody uses costs no look at the context
+cdef object local_flush = flush_here.get
+
+
+def set_process_flushes(bint on):
+    """Whether calls flush denormals where no context says otherwise."""
+    CG_SET(process_flushes, on)
+    CG_SET(flush_was_asked_for, 1)
+
+
+def set_context_flushes(bint on):
+    """Whether calls in this context flush denormals; returns the token that takes it back."""
+    token = flush_here.set(on)
+    CG_SET(flush_was_asked_for, 1)
+    return token
+
+
+cpdef bint get_flushes():
+    """Whether a call made here would read and write denormals as zero."""
+    if not CG_GET(flush_was_asked_for):
+        return False
+    local = local_flush()
+    return CG_GET(process_flushes) if local is None else local
 
 
 # Work (see cg_task) below which a call stays on its thread and keeps the GIL: waking
@@ -149,12 +249,25 @@ cdef size_t LARGEST_SCRATCH = <size_t>4 << 30
 
 # ---------------------------------------------------------------- the one parallel loop
 
+cdef void run_one(
+    cg_run_fn *run, const void *args, ptrdiff_t first, ptrdiff_t last, char *scratch, bint flush
+) noexcept nogil:
+    """Run these blocks on this thread, whose floating-point mode is the same afterwards."""
+    cdef cg_float_mode before
+    if not flush:
+        run(args, first, last, scratch)
+        return
+    before = cg_flush_denormals()
+    run(args, first, last, scratch)
+    cg_set_float_mode(before)
+
+
 cdef void run_parallel(
-    cg_run_fn *run, const void *args, ptrdiff_t n_blocks, char *scratch, size_t stride, int n_threads
+    cg_run_fn *run, const void *args, ptrdiff_t n_blocks, char *scratch, size_t stride, int n_threads, bint flush
 ) noexcept nogil:
     cdef int t
     for t in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
-        run(args, n_blocks * t // n_threads, n_blocks * (t + 1) // n_threads, scratch + t * stride)
+        run_one(run, args, n_blocks * t // n_threads, n_blocks * (t + 1) // n_threads, scratch + t * stride, flush)
 
 
 cdef void plan(int kernel, int dtype, void *args) noexcept:
@@ -180,8 +293,9 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
     cdef void *block = NULL
     cdef char *scratch = NULL
     cdef bint with_gil
+    cdef bint flush = get_flushes()
 
-    calls[dtype][kernel] += 1
+    CG_COUNT(&calls[dtype][kernel])
     plan(kernel, dtype, args)
     if task.n_blocks <= 0:
         return 0
@@ -197,13 +311,13 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
         scratch = <char *>block
     with_gil = task.work < NOGIL_FROM
     if with_gil:
-        run(args, 0, task.n_blocks, scratch)
+        run_one(run, args, 0, task.n_blocks, scratch, flush)
     else:
         with nogil:
             if n_threads == 1:
-                run(args, 0, task.n_blocks, scratch)
+                run_one(run, args, 0, task.n_blocks, scratch, flush)
             else:
-                run_parallel(run, args, task.n_blocks, scratch, stride, n_threads)
+                run_parallel(run, args, task.n_blocks, scratch, stride, n_threads, flush)
     if block != NULL:
         give(block)
     return 0
