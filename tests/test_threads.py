@@ -139,11 +139,11 @@ def test_errors(name, value, error, text):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def python(program, check=True, **environment):
-    """Run a program in a new interpreter; a variable set to None is taken out of its environment."""
+def python(program, check=True, seconds=60, **environment):
+    """Run a program, its text or [path, arguments...], in a new interpreter; None takes a variable out."""
     merged = os.environ | environment
     process = subprocess.Popen(
-        [sys.executable, "-c", program],
+        [sys.executable, *(["-c", program] if isinstance(program, str) else map(str, program))],
         env={name: value for name, value in merged.items() if value is not None},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -151,11 +151,11 @@ def python(program, check=True, **environment):
         start_new_session=True,
     )
     try:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # what it forked as well
         output, errors = process.communicate()
-        pytest.fail(f"no end after 60 s; printed {output!r} {errors!r}")
+        pytest.fail(f"no end after {seconds} s; printed {output!r} {errors!r}")
     if check:
         assert process.returncode == 0, errors
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)

@@ -9,7 +9,6 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from ._native import runtime
 from .checks import integer
@@ -18,18 +17,45 @@ from .typing import Int
 MAX_THREADS = 1024
 
 
-def _cgroup_cpus() -> int:
-    """CPUs that the cgroup's quota grants, or MAX_THREADS where there is none."""
+def _text(path: str) -> str:
     try:
-        granted, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        return MAX_THREADS if granted == "max" else max(1, math.ceil(int(granted) / int(period)))
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
     except (OSError, ValueError):
-        pass
+        return ""
+
+
+def _quota(folder: str, version: int) -> float:
+    """CPUs that the quota in the files of one cgroup grants; infinity where they set none."""
+    if version == 2:  # "max 100000" or "150000 100000": microseconds in each period
+        words = _text(f"{folder}/cpu.max").split()
+    else:
+        words = [_text(f"{folder}/cpu.cfs_{name}_us") for name in ("quota", "period")]
     try:
-        quota, length = (int(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        return MAX_THREADS if quota <= 0 else max(1, math.ceil(quota / length))
-    except (OSError, ValueError):
-        return MAX_THREADS
+        granted, period = map(int, words)
+        return granted / period if granted > 0 else math.inf
+    except (ValueError, ZeroDivisionError):
+        return math.inf
+
+
+def _cgroup_cpus(root: str = "") -> int:
+    """CPUs that the quotas of this process's cgroup and of those around it grant, or MAX_THREADS where there is none.
+
+    `root` stands before the paths read: /proc/self/cgroup says which cgroup it is; inside a container its files may
+    also lie at the top, which is read in any case.
+    """
+    folders = [("/sys/fs/cgroup", 2), ("/sys/fs/cgroup/cpu", 1), ("/sys/fs/cgroup/cpu,cpuacct", 1)]
+    least = min(_quota(f"{root}{folder}", version) for folder, version in folders)
+    for entry in _text(f"{root}/proc/self/cgroup").splitlines():  # "0::/path" or "4:cpu,cpuacct:/path"
+        number, _, rest = entry.partition(":")
+        names, _, path = rest.partition(":")
+        if names and "cpu" not in names.split(","):
+            continue
+        top, version = ("/sys/fs/cgroup", 2) if number == "0" else (f"/sys/fs/cgroup/{names}", 1)
+        while path.startswith("/") and path.rstrip("/"):
+            least = min(least, _quota(f"{root}{top}{path}", version))
+            path = path.rstrip("/").rpartition("/")[0]
+    return max(1, math.ceil(least)) if least < MAX_THREADS else MAX_THREADS
 
 
 def _default() -> int:
