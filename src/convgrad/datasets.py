@@ -27,6 +27,9 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _IDX_MAX_AXES = 32  # what every supported NumPy can hold
 _CHUNK_BYTES = 1 << 20
+# What a compressed file may expand to: real data shrinks to a third or a tenth, a bomb to a thousandth.
+LARGEST_UNPACKED = 64 << 20  # bytes, whatever the file's size
+LARGEST_RATIO = 64
 
 
 def load_digits() -> tuple[Array[np.float32], Array[np.int64]]:
@@ -50,8 +53,8 @@ def load_digits() -> tuple[Array[np.float32], Array[np.int64]]:
 def load_idx(path: str | os.PathLike[str], *, memory_map: bool = False) -> Array[np.number[Any]]:
     """Read an array from an IDX file (the format of MNIST), gzipped or not.
 
-    Cells are read in bounded pieces, so that a header that claims more than the file holds costs no memory, and a
-    compressed file never expands beyond what its header claims.
+    Cells are read in bounded pieces, so that a header that claims more than the file holds costs no memory. A
+    compressed file never expands beyond what its header claims, nor to more than 64 MB and 64 times its size.
 
     Parameters
     ----------
@@ -65,7 +68,7 @@ def load_idx(path: str | os.PathLike[str], *, memory_map: bool = False) -> Array
     Raises
     ------
     ValueError : wrong magic or type code, damaged gzip stream, fewer or more cells than the header claims; a file that
-        cannot be mapped
+        cannot be mapped; a compressed one that would expand too far
     OSError : the file cannot be opened
 
     Source: the format's description on the MNIST page, LeCun, Cortes, Burges (1998).
@@ -82,7 +85,7 @@ def load_idx(path: str | os.PathLike[str], *, memory_map: bool = False) -> Array
             return _read_idx(raw, name)
         try:
             with gzip.GzipFile(fileobj=raw) as stream:
-                return _read_idx(stream, name)
+                return _read_idx(stream, name, os.fstat(raw.fileno()).st_size)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"load_idx: {name!r} has a damaged or truncated gzip stream ({error})") from error
 
@@ -134,9 +137,16 @@ def _check_length(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], n_byt
         )
 
 
-def _read_idx(stream: BinaryIO | gzip.GzipFile, name: str) -> Array[np.number[Any]]:
+def _read_idx(stream: BinaryIO | gzip.GzipFile, name: str, packed_bytes: int | None = None) -> Array[np.number[Any]]:
+    """Read header and cells; `packed_bytes` is the size of the file where it is compressed."""
     shape, dtype = _read_header(stream, name)
-    data = _read_at_most(stream, math.prod(shape) * dtype.itemsize)
+    expected_bytes = math.prod(shape) * dtype.itemsize
+    if packed_bytes is not None and expected_bytes > max(LARGEST_UNPACKED, LARGEST_RATIO * packed_bytes):
+        raise ValueError(
+            f"load_idx: {name!r} claims {expected_bytes} bytes, more than {LARGEST_RATIO} times the {packed_bytes} of "
+            "the compressed file; unpack it first if you trust it"
+        )
+    data = _read_at_most(stream, expected_bytes)
     _check_length(name, shape, dtype, len(data) + len(stream.read(1)))
     try:
         array = np.frombuffer(data, dtype).reshape(shape)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import checkpoints
+from .checks import shown
 from .layers import Layer
 from .optimizers import Optimizer
 from .schedules import Schedule
@@ -40,6 +41,11 @@ class History(dict[str, list[float]]):
         n_epochs = min(map(len, self.values()), default=0)
         for figures in self.values():
             del figures[n_epochs:]
+
+
+def _is_alike(own: Any, saved: Any) -> bool:
+    """Whether a callback that holds `own` may take `saved` in its place: a number for a number."""
+    return not isinstance(own, int | float | None) or isinstance(saved, int | float) or (own is None is saved)
 
 
 class Run:
@@ -104,7 +110,13 @@ class Run:
         def accept(notes: dict[str, Any], arrays: dict[str, AnyArray]) -> None:
             if [type(state) for state in notes["callbacks"]] != [type(state) for state in states]:
                 raise ValueError("it was saved with other callbacks; pass the same in the same order")
-            if not 0 <= notes["epoch"] == max(len(figures) for figures in notes["history"].values()):
+            for own, saved in zip(states, notes["callbacks"], strict=True):
+                for key, value in (own or {}).items():
+                    if not _is_alike(value, saved[key]):
+                        raise ValueError(f"a callback's {key!r} is {shown(saved[key])}, here it is {shown(value)}")
+            if type(notes["epoch"]) is not int or type(notes["stopped"]) is not bool:
+                raise ValueError(f"epoch {shown(notes['epoch'])}, stopped {shown(notes['stopped'])}")
+            if {len(figures) for figures in notes["history"].values()} != {notes["epoch"]}:
                 raise ValueError(f"epoch {notes['epoch']} does not fit its history")
             float(sum(sum(figures) for figures in notes["history"].values()))
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checkpoints
-from ..checks import choice, generator, integer
+from ..checks import choice, generator, integer, shown
 from ..layers import Layer, describe_non_finite
 from ..optimizers import Adam, Optimizer
 from ..progress import bar
@@ -325,8 +325,10 @@ class GAN:
 
         def accept(notes: dict[str, Any], arrays: dict[str, AnyArray]) -> None:
             history.update({key: [float(entry) for entry in notes["history"][key]] for key in history})
-            if not notes["iteration"] == len(history["generator_loss"]) or notes["seed"] < 0:
-                raise ValueError(f"iteration {notes['iteration']} does not fit its history")
+            if type(notes["seed"]) is not int or notes["seed"] < 0:
+                raise ValueError(f"its seed is {shown(notes['seed'])}")
+            if type(notes["iteration"]) is not int or notes["iteration"] != len(history["generator_loss"]):
+                raise ValueError(f"iteration {shown(notes['iteration'])} does not fit its history")
 
         notes, _ = checkpoints.load_run(path, **self._parts(), accept=accept)
         self.iteration, self.seed, self.history = int(notes["iteration"]), int(notes["seed"]), history
