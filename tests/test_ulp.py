@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,9 @@ def test_errors_stay_within_their_bounds(isa, sample):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"| {isa}, {sample[0].strip('-').replace('step', 'float32')} |")
-    assert done.stdout.count("\n") == 2 + (7 if sample[0] == "--step" else 6)
+    without_gelu = "gelu is left out" in done.stderr
+    assert not without_gelu or shutil.which("cc") is None
+    assert done.stdout.count("\n") == 2 + 7 - without_gelu
 
 
 @pytest.mark.parametrize(
