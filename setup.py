@@ -2,6 +2,7 @@
 
 Environment switches:
   CONVGRAD_OPENMP=0     build without OpenMP (one thread)
+  CONVGRAD_COVERAGE=1   let coverage see the lines of the Cython files (slow: for `python -m coverage` alone)
   CONVGRAD_SANITIZE=address,undefined   compile and link with these sanitizers, without optimisation tricks
 """
 
@@ -20,6 +21,7 @@ from setuptools.command.build_ext import build_ext
 MSVC = sys.platform == "win32"
 OPENMP = os.environ.get("CONVGRAD_OPENMP", "1") != "0"
 SANITIZE = os.environ.get("CONVGRAD_SANITIZE", "")
+COVERAGE = os.environ.get("CONVGRAD_COVERAGE", "0") != "0"
 
 if MSVC:
     COMPILE, LINK = ["/O2"], []
@@ -41,6 +43,8 @@ elif not MSVC:  # smaller by a twentieth
 
 HEADERS = sorted(glob("csrc/**/*.h", recursive=True) + glob("src/convgrad/_native/*.pxd"))
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")]
+if COVERAGE:
+    MACROS += [("CYTHON_TRACE", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
 
 
 def extension(path):
@@ -123,6 +127,7 @@ setup(
             "initializedcheck": False,
             "embedsignature": True,
             "freethreading_compatible": True,
+            "linetrace": COVERAGE,
         },
     ),
     cmdclass={"bdist_wheel": SmallWheel, "build_ext": ParallelBuild},

@@ -89,7 +89,7 @@ class Network:
 
 
 def run(n_calls, every, seed=1, say=print):
-    """Resident bytes, the pool's left out, after each `every` calls. One call is one of a functional, or one mix of those above."""
+    """Resident bytes, the pool's left out, after each `every` calls: of a functional, or of a mix of those above."""
     draw, rng = random.Random(seed), np.random.default_rng(seed)
     table = [call_of(label, dtype) for label in CALLS for dtype in ("float32", "float64")]
     mixes = [convolution, pooling, refused, Network()]
