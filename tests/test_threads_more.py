@@ -1,6 +1,7 @@
 """Any function in many threads at once; settings changed meanwhile; what limits threads; other libraries beside us."""
 
 import os
+import sys
 import threading
 
 import numpy as np
@@ -175,6 +176,53 @@ def test_one_packed_convolution_and_one_layer_serve_many_threads(rng):
             assert_same((packed(x), layer(x)), expected, i)
 
     in_threads(8, work)
+
+
+@pytest.mark.parametrize(
+    "layer, shape",
+    [
+        (lambda L: L.Conv2D(2, 4, 3, activation="gelu", rng=1), (1, 2, 5, 5)),
+        (lambda L: L.Dense(8, 4, activation="silu", rng=1), (1, 8)),
+        (lambda L: L.Softmax(), (1, 8)),
+        (lambda L: L.Sequential([L.Conv2D(2, 4, 3, activation="relu", rng=1), L.MaxPool2D(2), L.Flatten(), L.BatchNorm(4)]),
+         (1, 2, 5, 5)),
+    ],
+    ids=["conv2d", "dense", "softmax", "sequential"],
+)  # fmt: skip
+def test_a_layer_in_evaluation_mode_gives_each_thread_its_own_result(layer, shape, rng):
+    layer = layer(convgrad.layers).eval()
+    inputs = [rng.standard_normal(shape, np.float32) for _ in range(8)]
+    expected = [layer(x) for x in inputs]
+
+    def work(i):
+        for _ in range(1500):
+            assert layer(inputs[i]).tobytes() == expected[i].tobytes()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        in_threads(8, work)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_packed_weights_of_many_sizes_in_many_threads(rng):
+    """More sizes of images than are kept packed, so that threads throw away what others look for."""
+    layer = convgrad.layers.Conv2D(2, 4, 3, rng=1).eval()
+    inputs = [rng.standard_normal((1, 2, 4 + i, 5), np.float32) for i in range(40)]
+    expected = [layer(x) for x in inputs]
+
+    def work(i):
+        for turn in range(200):
+            which = (i * 5 + turn) % len(inputs)
+            assert layer(inputs[which]).tobytes() == expected[which].tobytes()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        in_threads(8, work)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def strike(process, draw, which):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--times", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=400, help="of one run; runs follow until all is struck")
+    parser.add_argument("--epochs", type=int, default=3000, help="of one run; runs follow until all is struck")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

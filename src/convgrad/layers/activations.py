@@ -120,8 +120,8 @@ class Softmax(Layer):
         self.axis = axis
 
     def forward(self, x: FloatArray) -> FloatArray:
-        self._output = functional.softmax(x, axis=self.axis)
-        return self._output
+        output = self._output = functional.softmax(x, axis=self.axis)
+        return output
 
     def backward(self, grad_output: FloatArray) -> FloatArray:
         return functional.softmax_backward(grad_output, self._remembered("_output"), axis=self.axis)

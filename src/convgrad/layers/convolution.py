@@ -139,17 +139,18 @@ class Conv2D(WeightedLayer):
         if self.training or not isinstance(x, np.ndarray) or x.dtype != weight.dtype:
             return None
         how = (x.shape[1:], activation, get_backend(), get_precision(), id(weight), id(bias))
-        if how not in self._packs:
+        kept = self._packs.get(how)
+        if kept is None:
             if len(self._packs) >= _MAX_PACKS:
                 self._packs.clear()
             try:
                 packed = functional.prepack_conv2d(
                     weight, bias, input_shape=x.shape, activation=activation, **self._geometry()
                 )
-                self._packs[how] = packed, weight, bias  # which are kept, so that their ids stay theirs
             except (ValueError, TypeError):
                 return None  # conv2d says what is wrong with x
-        return self._packs[how][0]
+            kept = self._packs[how] = packed, weight, bias  # which are kept, so that their ids stay theirs
+        return kept[0]
 
     def _affine(self, x: FloatArray, activation: Activation | None) -> FloatArray:
         packed = self._pack(x, activation)

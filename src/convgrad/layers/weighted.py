@@ -67,12 +67,13 @@ class WeightedLayer(Layer):
         return weight, rng.uniform(-bound, bound, weight_shape[0]).astype(dtype) if bias else None
 
     def forward(self, x: FloatArray) -> FloatArray:
+        # What is returned is never read back from self: in evaluation mode other threads may be in here.
         if self.activation in FROM_INPUT:
-            self._kept = self._affine(x, None)
-            output = getattr(functional, self.activation)(self._kept)
+            kept = self._affine(x, None)
+            output = getattr(functional, self.activation)(kept)
         else:
-            output = self._kept = self._affine(x, self.activation)
-        self._x = x
+            output = kept = self._affine(x, self.activation)
+        self._x, self._kept = x, kept
         return output
 
     @overload
