@@ -11,7 +11,7 @@ import pytest
 from error_specs import RIGHT, NoIndex, parameters, right
 
 import convgrad
-from convgrad import functional, layers, optimizers
+from convgrad import callbacks, functional, layers, optimizers
 
 NAN = math.nan
 RNG = np.random.default_rng(5)
@@ -34,6 +34,13 @@ ONE_ARGUMENT = [
     ("backend", entered(convgrad.backend), "name", NOT_NAMES, ["", "NumPy", "torch"]),
     ("set_precision", convgrad.set_precision, "name", NOT_NAMES, ["", "Fast", "exact"]),
     ("precision", entered(convgrad.precision), "name", NOT_NAMES, ["", "Fast", "exact"]),
+    ("set_flush_denormals", convgrad.set_flush_denormals, "on", [0, 1, None, "yes", NAN, [True]], []),
+    ("flush_denormals", entered(convgrad.flush_denormals), "on", [0, 1, None, "yes", NAN], []),
+    ("EarlyStopping", callbacks.EarlyStopping, "monitor", [None, 1, b"loss"], []),
+    ("EarlyStopping", lambda v: callbacks.EarlyStopping(min_change=v), "min_change", [], [-1, NAN, math.inf]),
+    ("ReduceOnPlateau", lambda v: callbacks.ReduceOnPlateau(factor=v), "factor", [], [0, 1, -1, NAN]),
+    ("ReduceOnPlateau", lambda v: callbacks.ReduceOnPlateau(minimum=v), "minimum", [], [-1, NAN, math.inf]),
+    ("Reshape", layers.Reshape, "shape", [1.5, "2", None, NAN], []),
     ("Conv2D", lambda v: layers.Conv2D(v, 4, 3), "in_channels", NOT_COUNTS, [0, -1, -(2**64)]),
     ("Conv2D", lambda v: layers.Conv2D(3, v, 3), "out_channels", NOT_COUNTS, [0, -1]),
     ("Conv2D", lambda v: layers.Conv2D(3, 4, v), "kernel_size", [1.5, NAN, None, "3", (3, NAN)], [0, -1, (1, 2, 3),

@@ -184,8 +184,7 @@ def test_one_packed_convolution_and_one_layer_serve_many_threads(rng):
         (lambda L: L.Conv2D(2, 4, 3, activation="gelu", rng=1), (1, 2, 5, 5)),
         (lambda L: L.Dense(8, 4, activation="silu", rng=1), (1, 8)),
         (lambda L: L.Softmax(), (1, 8)),
-        (lambda L: L.Sequential([L.Conv2D(2, 4, 3, activation="relu", rng=1), L.MaxPool2D(2), L.Flatten(), L.BatchNorm(4)]),
-         (1, 2, 5, 5)),
+        (lambda L: L.Sequential([L.Conv2D(2, 4, 3, rng=1), L.MaxPool2D(2), L.Flatten(), L.BatchNorm(4)]), (1, 2, 5, 5)),
     ],
     ids=["conv2d", "dense", "softmax", "sequential"],
 )  # fmt: skip

@@ -1,11 +1,12 @@
 """Rounding errors of every operation in float32, beside PyTorch's: `python tests/accuracy/operations.py`.
 
 Operands are normal random numbers rounded to float32, the same for all. The reference is the NumPy twin in float64,
-whose own error is a billionth of what is measured. An element's error counts in units of eps = 2^-23 times its magnitude
-or the root mean square of all, whichever is larger: a sum of large terms that happens to be nearly 0 has no digits to
-lose. Printed are the largest error and the root mean square of the errors, ours and PyTorch's (extra `test`).
+whose own error is a billionth of what is measured. An element's error counts in units of eps = 2^-23 times its
+magnitude or the root mean square of all, whichever is larger: a sum of large terms that happens to be nearly 0 has no
+digits to lose. Printed are the largest error and the root mean square of the errors, ours and PyTorch's (extra `test`).
 
-The exit status is 1 where a mean error is above four times PyTorch's and above one unit. docs/numerics.md has the table.
+The exit status is 1 where a mean error is above four times PyTorch's and above one unit; docs/numerics.md has the
+table.
 """
 
 import argparse
