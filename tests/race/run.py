@@ -52,6 +52,8 @@ def driver(folder, compiler, pool, flags, halt=0):
         raise SystemExit(f"the driver does not compile:\n{built.stderr[-3000:]}")
     # ThreadSanitizer of some versions cannot place its memory where addresses are spread too far apart.
     spread = ["setarch", os.uname().machine, "-R"] if shutil.which("setarch") else []
+    if spread and run([*spread, "true"]).returncode:
+        spread = []
     return run([*spread, program], env=os.environ | {"TSAN_OPTIONS": f"halt_on_error={halt}"}, timeout=600)
 
 
