@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_kernel_table import CALLS, DTYPES, call_of
 
 from convgrad import reference
 from convgrad._native import runtime
@@ -109,7 +110,7 @@ def test_a_name_that_is_not_available_fails_the_import_and_lists_what_is(name):
 @pytest.mark.parametrize(
     "cpu, isas", [("Nehalem", ["scalar", "sse2"]), ("Haswell", ["scalar", "sse2", "avx2"])], ids=["Nehalem", "Haswell"]
 )
-def test_an_emulated_cpu_gets_what_it_has(cpu, isas):
+def test_an_emulated_cpu_gets_what_it_has(cpu, isas, computed, tmp_path):
     emulator = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
     if platform.machine() != "x86_64" or not emulator:
         pytest.skip("not installed: qemu-x86_64 (emulates an older x86-64 CPU)")
@@ -120,21 +121,28 @@ def test_an_emulated_cpu_gets_what_it_has(cpu, isas):
             os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environment
         )
         return subprocess.run(
-            [emulator, "-cpu", cpu, sys.executable, "-c", program],
-            env=environment, capture_output=True, text=True, timeout=120, check=False,
+            [emulator, "-cpu", cpu, sys.executable, "-c", program, tmp_path / "results.npz", TESTS],
+            env=environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
+    # Every functional, on the set that this CPU has: no illegal instruction, and the bits of the same set here.
     check = """
-import numpy as np, convgrad
-x, weight = np.ones((1, 16, 9, 9), np.float32), np.ones((16, 16, 3, 3), np.float32)
-for algorithm in ("direct", "winograd"):
-    np.testing.assert_allclose(convgrad.conv2d(x, weight, algorithm=algorithm), 144, rtol=1e-5)
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[2])
+import test_isa
+results = test_isa.every_functional()
+np.savez(sys.argv[1], **results)
 """
     result = emulated(SHOW + check, CONVGRAD_ISA="")
     assert result.returncode == 0, result.stderr
     isa, _, *found = result.stdout.split()
     assert found == isas
     assert isa == isas[-1]
+    results = dict(np.load(tmp_path / "results.npz"))
+    assert len(results) > 2 * len(CALLS)
+    for label, result in results.items():
+        np.testing.assert_array_equal(result, computed[isa][label], err_msg=label)
     refused = emulated("import convgrad", CONVGRAD_ISA="avx512")
     assert refused.returncode == 1
     assert refused.stderr.rstrip().endswith(f"; available: {', '.join(isas)}")
@@ -187,8 +195,8 @@ import sys
 import numpy as np
 import convgrad
 sys.path.insert(0, sys.argv[2])
-from test_isa import CONVOLUTIONS, compute
-np.savez(sys.argv[1], **compute(convgrad.functional))
+from test_isa import compute, every_functional
+np.savez(sys.argv[1], **compute(convgrad.functional), **every_functional())
 """
 
 
@@ -207,6 +215,23 @@ def compute(module, dtypes=("float32", "float64")):
             results[f"{label} {dtype} grad_weight"] = module.conv2d_grad_weight(grad, x, weight.shape[2:], **options)
             results[f"{label} {dtype} grad_bias"] = module.conv2d_grad_bias(grad)
     return results
+
+
+def arrays_in(result):
+    """The arrays and numbers that a functional returned, one after another."""
+    if isinstance(result, tuple):
+        return [array for part in result for array in arrays_in(part)]
+    return [np.asarray(result)] if isinstance(result, (np.ndarray, float, np.floating)) else []
+
+
+def every_functional():
+    """{"call dtype number": result} of every row of `test_kernel_table.CALLS`."""
+    return {
+        f"{label} {dtype} {i}": array
+        for label in CALLS
+        for dtype in DTYPES
+        for i, array in enumerate(arrays_in(call_of(label, dtype)()))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -231,8 +256,10 @@ def test_the_default_has_the_bits_of_the_best(computed):
 def test_all_agree_with_the_twin_and_with_each_other(computed):
     expected = compute(reference, ["float64"])
     for isa in runtime.isas():
-        assert len(computed[isa]) == 2 * len(expected)
-        for label, result in computed[isa].items():
+        labels = [label for label in computed[isa] if label.split(" float")[0] in CONVOLUTIONS]
+        assert len(labels) == 2 * len(expected)
+        for label in labels:
+            result = computed[isa][label]
             right = expected[label.replace("float32", "float64")]
             _, shape, _ = CONVOLUTIONS[label.split(" float")[0]]
             pixels = 2000  # the longest sum over pixels
@@ -245,3 +272,16 @@ def test_all_agree_with_the_twin_and_with_each_other(computed):
             np.testing.assert_allclose(
                 result, computed["scalar"][label], rtol=tolerance, atol=tolerance * np.sqrt(length), err_msg=isa + label
             )
+
+
+def test_every_functional_agrees_between_instruction_sets(computed):
+    for isa in runtime.isas():
+        labels = [label for label in computed[isa] if re.fullmatch(r".* float(32|64) \d+", label)]
+        assert len(labels) > 2 * len(CALLS)
+        for label in labels:
+            result, plain = computed[isa][label], computed["scalar"][label]
+            # Sums of up to 2340 terms; losses that are Python floats are sums of the dtype named in the label.
+            eps = np.finfo(label.split()[-2]).eps
+            tolerance = (500 if "winograd" in label else 60) * eps * max(1, np.abs(plain).max(initial=0))
+            assert result.shape == plain.shape, isa + label
+            np.testing.assert_allclose(result, plain, rtol=tolerance, atol=tolerance, err_msg=f"{isa}: {label}")
