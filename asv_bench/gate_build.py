@@ -60,7 +60,7 @@ def resolve(repo, revision):
     found = git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", check=False)
     if not found:
         shallow = " (the clone is shallow: git fetch --unshallow)" if is_shallow(repo) else ""
-        raise Refused(f"{revision!r} names no commit of {Path(repo).resolve().name}{shallow}")
+        raise Refused(f"{revision!r} names no commit here{shallow}")
     return Commit(found, *git(repo, "show", "-s", "--format=%h%x00%cI%x00%s", found).split("\0"))
 
 

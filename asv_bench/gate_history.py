@@ -13,6 +13,7 @@ A step that spans several commits and made something slower is narrowed down unt
 """
 
 import datetime
+import itertools
 import json
 import os
 import sys
@@ -29,7 +30,7 @@ MATTERS = ("csrc", "src/convgrad/_native", "src/convgrad/functional", "setup.py"
 
 
 def life(repo):
-    """Every Commit of the first-parent history that can change how fast a call is, oldest first."""
+    """Hashes of the first-parent history that can change how fast a call is, oldest first."""
     lines = gate_build.git(repo, "log", "--first-parent", "--reverse", "--format=%H", "--", *MATTERS).split()
     if len(lines) < 2:
         raise Refused(
@@ -120,7 +121,7 @@ def history(repo, n, options, write, path=RESULTS, compare=compare):
         "commits": [{"hash": c.hash, "short": c.short, "date": c.date, "subject": c.subject} for c in commits],
         "steps": [],
     }
-    for base, head in zip(commits, commits[1:], strict=False):
+    for base, head in itertools.pairwise(commits):
         step = kept.get((base.hash, head.hash))
         if step is None:
             options.say(f"{base.short} .. {head.short}  {head.subject}")

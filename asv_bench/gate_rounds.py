@@ -57,7 +57,7 @@ def _preemptions():
 
 
 def sample(call, repeats, clock=time.perf_counter, preemptions=_preemptions):
-    """(seconds of one call, True if nobody took the processor away); one call before the clock starts warms the side."""
+    """(seconds of one call, True if nobody took the processor away); a call before the clock starts warms up."""
     call()
     before = preemptions()
     start = clock()
