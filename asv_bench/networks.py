@@ -1,7 +1,6 @@
 """The two networks whose training is measured, as convgrad layers and as PyTorch modules with the same weights."""
 
 import numpy as np
-import torch
 
 from convgrad import layers
 
@@ -42,6 +41,8 @@ def four_convolutions():
 
 def in_torch(model):
     """The same network of PyTorch modules, with copies of the weights."""
+    import torch  # the asv suite uses the networks without it
+
     modules = []
     for layer in model:
         if isinstance(layer, layers.Conv2D):

@@ -1,15 +1,16 @@
-"""Activations and softmax, forward and backward, on arrays in cache and in memory."""
+"""Activations, forward and backward, on arrays in cache and in memory."""
 
-from .common import DTYPES, N_THREADS, _Compared, data, reference
+from .common import DTYPES, N_THREADS, _Compared, data, reference, some
 
-SHAPES = {"16 k": (16, 1024), "1 M": (1024, 1024)}
-NAMES = ["sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
+SHAPES = dict(some([("16 k", (16, 1024)), ("1 M", (1024, 1024))]))
+NAMES = some(["tanh", "relu", "gelu", "sigmoid", "leaky_relu", "elu", "selu", "softplus", "silu"], 3)
 TAKES_INPUT = ("softplus", "silu", "gelu")
 
 
 class Activation(_Compared):
     """Each activation."""
 
+    needs = tuple(NAMES)
     params = [list(SHAPES), DTYPES, N_THREADS, NAMES]
     param_names = ["layer", "dtype", "n_threads", "name"]
 
@@ -21,6 +22,7 @@ class Activation(_Compared):
 class ActivationBackward(_Compared):
     """Each activation's fused derivative pass."""
 
+    needs = tuple(f"{name}_backward" for name in NAMES)
     params = [list(SHAPES), DTYPES, N_THREADS, NAMES]
     param_names = ["layer", "dtype", "n_threads", "name"]
 
@@ -30,12 +32,15 @@ class ActivationBackward(_Compared):
         return lambda: getattr(module, f"{name}_backward")(grad_output, kept)
 
 
-class Softmax(_Compared):
-    """softmax and log_softmax along the last axis."""
+class ActivationBackwardBias(_Compared):
+    """activation_backward_bias of ReLU: the derivative pass and the bias's gradient in one sweep."""
 
-    params = [list(SHAPES), DTYPES, N_THREADS, ["softmax", "log_softmax"]]
-    param_names = ["layer", "dtype", "n_threads", "name"]
+    layers = dict(some([("digits", (64, 32, 8, 8)), ("vgg", (32, 64, 56, 56))]))
+    needs = ("activation_backward_bias",)
+    params = [list(layers), DTYPES, N_THREADS]
+    param_names = ["layer", "dtype", "n_threads"]
 
-    def operation(self, module, layer, dtype, name):
-        (x,) = data(SHAPES[layer], dtype=dtype)
-        return lambda: getattr(module, name)(x)
+    def operation(self, module, layer, dtype):
+        grad_output, x = data(self.layers[layer], self.layers[layer], dtype=dtype)
+        output = reference.relu(x)
+        return lambda: module.activation_backward_bias("relu", grad_output, output)

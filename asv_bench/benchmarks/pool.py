@@ -11,6 +11,8 @@ class _Pool(_Compared):
 class MaxPool2d(_Pool):
     """max_pool2d."""
 
+    needs = ("max_pool2d",)
+
     def operation(self, module, layer, dtype):
         shape, kernel, stride = POOLS[layer]
         (x,) = data(shape, dtype=dtype)
@@ -19,6 +21,8 @@ class MaxPool2d(_Pool):
 
 class MaxPool2dBackward(_Pool):
     """max_pool2d_backward."""
+
+    needs = ("max_pool2d_backward",)
 
     def operation(self, module, layer, dtype):
         shape, kernel, stride = POOLS[layer]
@@ -31,6 +35,8 @@ class MaxPool2dBackward(_Pool):
 class AvgPool2d(_Pool):
     """avg_pool2d."""
 
+    needs = ("avg_pool2d",)
+
     def operation(self, module, layer, dtype):
         shape, kernel, stride = POOLS[layer]
         (x,) = data(shape, dtype=dtype)
@@ -40,8 +46,41 @@ class AvgPool2d(_Pool):
 class AvgPool2dBackward(_Pool):
     """avg_pool2d_backward."""
 
+    needs = ("avg_pool2d_backward",)
+
     def operation(self, module, layer, dtype):
         shape, kernel, stride = POOLS[layer]
         (x,) = data(shape, dtype=dtype)
         (grad_output,) = data(reference.avg_pool2d(x, kernel, stride=stride).shape, dtype=dtype, seed=1)
         return lambda: module.avg_pool2d_backward(grad_output, shape, kernel, stride=stride)
+
+
+class Subsample2d(_Pool):
+    """subsample2d: averages with a gain and a bias for each channel."""
+
+    needs = ("subsample2d",)
+
+    def operation(self, module, layer, dtype):
+        shape, kernel, stride = POOLS[layer]
+        x, weight, bias = data(shape, shape[1], shape[1], dtype=dtype)
+        return lambda: module.subsample2d(x, weight, bias, kernel, stride=stride)
+
+
+class GlobalAvgPool2d(_Pool):
+    """global_avg_pool2d."""
+
+    needs = ("global_avg_pool2d",)
+
+    def operation(self, module, layer, dtype):
+        (x,) = data(POOLS[layer][0], dtype=dtype)
+        return lambda: module.global_avg_pool2d(x)
+
+
+class GlobalMaxPool2d(_Pool):
+    """global_max_pool2d."""
+
+    needs = ("global_max_pool2d",)
+
+    def operation(self, module, layer, dtype):
+        (x,) = data(POOLS[layer][0], dtype=dtype)
+        return lambda: module.global_max_pool2d(x)
