@@ -141,11 +141,11 @@ def unpack(repo, commit, folder, say=print):
 
     The loader hands out one library for one file, so two sides of a comparison must not share files.
     """
+    if git(repo, "cat-file", "-e", f"{commit.hash}:src/convgrad/__init__.py", check=False) is None:
+        raise Refused(f"{commit.short} ({commit.subject}) has no src/convgrad/__init__.py: nothing to import")
     modules = compiled_modules(repo, commit, say)
     _extract(repo, commit, folder, "src/convgrad")
     package = Path(folder) / "src" / "convgrad"
-    if not (package / "__init__.py").is_file():
-        raise Refused(f"{commit.short} ({commit.subject}) has no src/convgrad/__init__.py: nothing to import")
     for path in modules.iterdir():
         shutil.copy(path, package / "_native")
     return package
