@@ -93,7 +93,11 @@ def judge(options):
     accused = [row for row in rows if row.accused]
     for row in accused:
         if row.slower:
-            print(f"slower: {row.case} by {100 * (row.ratio - 1):.1f} % ({row.rounds} rounds in {row.attempts} series)")
+            same = row.instructions and row.instructions[0] == row.instructions[1]
+            print(
+                f"slower: {row.case} by {100 * (row.ratio - 1):.1f} % ({row.rounds} rounds in {row.attempts} series)"
+                + ("; the same AVX2 instructions: look at where code and memory lie" if same else "")
+            )
         if row.more:
             print(f"more instructions: {row.case}")
         if row.failed:
