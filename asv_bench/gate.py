@@ -1,7 +1,7 @@
 """The performance gate: is HEAD slower than BASE? `python asv_bench/gate.py BASE` builds both and times them in turns.
 
 Exit status 0: no guarded case is more than 5 % slower. 1: some are, each named in the table. 2: it could not be found
-out, with one line on standard error that says why; nothing is left behind. docs/dashboard.md has the method and what it
+out, with one line on standard error that says why; nothing is left behind. docs/gate.md has the method and what it
 was tested with.
 """
 

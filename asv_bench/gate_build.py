@@ -97,8 +97,8 @@ def _version(name):
 
 
 def cache_folder(repo):
-    """Where builds are kept: .asv/gate, which git ignores, of the repository."""
-    return Path(repo) / ".asv" / "gate"
+    """Where builds are kept: what CONVGRAD_GATE_CACHE names, or .asv/gate of the repository, which git ignores."""
+    return Path(os.environ.get("CONVGRAD_GATE_CACHE") or Path(repo) / ".asv" / "gate")
 
 
 def compiled_modules(repo, commit, say=print):

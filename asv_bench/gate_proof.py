@@ -8,6 +8,7 @@ block twice, runs the gate on HEAD against HEAD 20 times and on the plant 10 tim
 import argparse
 import contextlib
 import io
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import gate
+from gate_build import cache_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "csrc/activation.inc.h"
@@ -52,8 +54,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="convgrad-proof-") as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", "--shared", ROOT, clone], check=True)
-        (ROOT / ".asv").mkdir(exist_ok=True)
-        (clone / ".asv").symlink_to(ROOT / ".asv")  # builds are kept for the next time
+        os.environ["CONVGRAD_GATE_CACHE"] = str(cache_folder(ROOT))  # builds are kept for the next time
         plant(clone)
         quiet = 0
         for i in range(options.quiet_runs):
