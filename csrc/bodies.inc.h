@@ -25,6 +25,7 @@
 #include "pool_max.inc.h"
 #include "pool_max_indices.inc.h"
 #include "pool_max_gather.inc.h"
+#include "pool_max_small.inc.h"
 #include "pool_max_backward.inc.h"
 #include "pool_avg.inc.h"
 #include "pool_avg_backward.inc.h"

@@ -1,13 +1,13 @@
 /* The gradient of max pooling: each number of grad_output goes to the cell that its index names.
  *
  * Windows that do not overlap are written whole, a vector of windows at a time: what the index names gets grad_output,
- * the other cells get 0. Others are gathered by pixel where that is faster (pool_max_gather.inc.h); else planes are
- * cleared and the numbers added one by one, in the order of the windows.
+ * the other cells get 0. Others are gathered by pixel where that is faster (pool_max_gather.inc.h), and so are small
+ * planes (pool_max_small.inc.h); else planes are cleared and the numbers added one by one, in the order of the windows.
  *
  * Indices come from the caller. Whatever they are, nothing outside grad_x is written; `invalid` tells of those out of
  * place, and the gradient of a block that has one is not computed.
  */
-enum { SPREAD_PAIRS, SPREAD_TILES, SPREAD_TABLE, SPREAD_SLOWLY, GATHER_FLAT, GATHER_PIXELS };
+enum { SPREAD_PAIRS, SPREAD_TILES, SPREAD_TABLE, SPREAD_SLOWLY, GATHER_FLAT, GATHER_PIXELS, GATHER_SMALL };
 
 /* LANES indices from number `at`, 0 beyond the last. */
 INLINE ivec load_indices(const cg_max_pool_backward_args *a, ptrdiff_t at, ptrdiff_t total) {
@@ -113,7 +113,10 @@ KERNEL_PLAN(max_pool2d_backward) {
         w->dilation_h == 1 && w->dilation_w == 1 && w->stride_h >= w->R && w->stride_w >= w->S && !w->top && !w->left;
     cut->has_empty = any_window_empty(w);
     int gather = !a->wide && !cut->has_empty && w->R * w->S <= 3 * LANES;
-    if (apart && w->Z >= LANES)
+    const int small = !a->wide && !cut->has_empty && is_small(w);
+    if (small && !(gather && is_flat(w)))
+        a->way = GATHER_SMALL;
+    else if (apart && w->Z >= LANES)
         a->way = SPREAD_TILES;
     else if (apart && w->Z == 1 && w->S == 2 && w->stride_w == 2)
         a->way = SPREAD_PAIRS;
@@ -136,6 +139,8 @@ KERNEL_PLAN(max_pool2d_backward) {
     a->task.scratch_bytes = tables_bytes(w);
     if (a->way == GATHER_FLAT || a->way == GATHER_PIXELS)
         a->task.scratch_bytes += (size_t)(w->R * w->S) * sizeof(max_tap);
+    if (small)
+        a->task.scratch_bytes += small_bytes(w);
     find_inside(a);
     a->task.work = (double)w->planes * w->Z * (w->H * w->W + 4.0 * w->OH * w->OW);
 }
@@ -161,6 +166,8 @@ KERNEL_RUN(max_pool2d_backward) {
     void *room = (char *)scratch_ + tables_bytes(w);
     const ptrdiff_t rows = a->way == GATHER_PIXELS ? w->H : w->OH;
     const max_place *place = fill_tables(a, scratch_);
+    if (a->way == GATHER_SMALL)
+        small_table(w, room);
     for (ptrdiff_t block = begin; block < end; block++) {
         pool_block b = pool_block_at(w, &a->cut, rows, block);
         /* a block of rows of pixels checks its share of the rows of windows */
@@ -172,7 +179,9 @@ KERNEL_RUN(max_pool2d_backward) {
             gather_flat(a, b.p0, b.p1, room);
         else
             for (ptrdiff_t p = b.p0; p < b.p1; p++)
-                if (a->way == GATHER_PIXELS)
+                if (a->way == GATHER_SMALL && gather_small(a, p, room))
+                    continue;
+                else if (a->way == GATHER_PIXELS)
                     gather_pixels(a, p, b.i0, b.i1, room);
                 else if (a->way == SPREAD_PAIRS)
                     spread_pairs(a, p, b.i0, b.i1, pairs_end);

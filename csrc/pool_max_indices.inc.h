@@ -70,7 +70,18 @@ static int indices_in_range(const void *indices, int wide, ptrdiff_t n, ptrdiff_
         return least >= (uint32_t)from && largest < (uint32_t)to;
     }
     uint8_t least = UINT8_MAX, largest = 0;
-    for (ptrdiff_t t = 0; t < n; t++) {
+    ptrdiff_t t = 0;
+    if (from == 0 && to <= 128) { /* eight at a time: a sum reaches 128 where a byte is `to` or more */
+        const uint64_t each = 0x0101010101010101u, low = 127 * each;
+        uint64_t seen = 0, word;
+        for (; t + 8 <= n; t += 8) {
+            memcpy(&word, (const uint8_t *)indices + t, 8);
+            seen |= word | ((word & low) + (uint64_t)(128 - to) * each);
+        }
+        if (seen & ~low)
+            return 0;
+    }
+    for (; t < n; t++) {
         uint8_t index = ((const uint8_t *)indices)[t];
         least = MIN(least, index);
         largest = MAX(largest, index);
@@ -128,12 +139,25 @@ static void fill_outside(const cg_windows *w, uint32_t *outside) {
                 *of_window++ = outside[i] | outside[w->OH + j];
 }
 
-/* Whether none of n indices is one of the bits. */
-INLINE int none_outside(const uint8_t *indices, ptrdiff_t n, uint32_t bits) {
-    uint32_t found = 0;
-    for (ptrdiff_t t = 0; t < n; t++)
-        found |= bits >> indices[t];
-    return !(found & 1);
+typedef uint8_t eight_bytes __attribute__((vector_size(8)));
+typedef uint32_t eight_words __attribute__((vector_size(32)));
+
+/* Whether none of n indices is one of the bits: bits[0] for all of them where step is 0, bits[t] where it is 1. */
+INLINE int none_outside(const uint8_t *indices, ptrdiff_t n, const uint32_t *bits, const int step) {
+    eight_words found = {0}, words = found + bits[0];
+    uint32_t any = 0;
+    ptrdiff_t t = 0;
+    for (; t + 8 <= n; t += 8) {
+        eight_bytes bytes;
+        memcpy(&bytes, indices + t, 8);
+        if (step)
+            memcpy(&words, bits + t, 32);
+        found |= words >> __builtin_convertvector(bytes, eight_words);
+    }
+    for (; t < n; t++)
+        any |= bits[t * step] >> indices[t];
+    UNROLL for (int k = 0; k < 8; k++) any |= found[k];
+    return !(any & 1);
 }
 
 static int small_windows_valid(const cg_max_pool_backward_args *a, const uint32_t *outside, const uint8_t *indices,
@@ -142,20 +166,15 @@ static int small_windows_valid(const cg_max_pool_backward_args *a, const uint32_
     const uint32_t *columns = outside + w->OH;
     ptrdiff_t Z = w->Z;
     int valid = 1;
-    if (windows_few(w)) {
-        const uint32_t *of_window = columns + w->OW + i0 * w->OW;
-        uint32_t found = 0;
-        for (ptrdiff_t q = 0; q < (i1 - i0) * w->OW; q++)
-            found |= of_window[q] >> indices[q];
-        return !(found & 1);
-    }
+    if (windows_few(w))
+        return none_outside(indices, (i1 - i0) * w->OW, columns + w->OW + i0 * w->OW, 1);
     for (ptrdiff_t i = i0; i < i1; i++, indices += w->OW * Z) {
         if (outside[i])
-            valid &= none_outside(indices, w->OW * Z, outside[i]);
+            valid &= none_outside(indices, w->OW * Z, outside + i, 0);
         for (ptrdiff_t j = 0; j < a->inside_from; j++)
-            valid &= none_outside(indices + j * Z, Z, columns[j]);
+            valid &= none_outside(indices + j * Z, Z, columns + j, 0);
         for (ptrdiff_t j = a->inside_to; j < w->OW; j++)
-            valid &= none_outside(indices + j * Z, Z, columns[j]);
+            valid &= none_outside(indices + j * Z, Z, columns + j, 0);
     }
     return valid;
 }

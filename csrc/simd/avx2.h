@@ -32,6 +32,10 @@ INLINE void v_store_n(REAL *p, vec v, ptrdiff_t n) {
     I256(maskstore)(p, MASK_OF(n), v);
 }
 
+#if REAL_BYTES == 4
+#define V_PERMUTE(a, i) ((vec)_mm256_permutevar8x32_ps((__m256)(a), (__m256i)(i))) /* lane k is a[i[k]] */
+#endif
+
 INLINE void v_stream(REAL *p, vec v) {
     _mm256_stream_ps((float *)p, (__m256)v);
 }

@@ -82,8 +82,9 @@ INLINE vec v_sqrt(vec a) {
 }
 #define V_SCALE(a, n) I512(scalef)(a, n) /* a 2^n, see math.inc.h */
 #define V_SCALE_WHERE(mask, a, n, otherwise) I512(mask_scalef)(otherwise, mask, a, n)
-#define V_RECIPROCAL_14(a) I512(rcp14)(a) /* 1 / a to 2^-14 */
-#if REAL_BYTES == 4                       /* table[i mod 32] */
+#define V_RECIPROCAL_14(a) I512(rcp14)(a)                  /* 1 / a to 2^-14 */
+#define V_PERMUTE(a, i) I512(permutexvar)((__m512i)(i), a) /* lane k is a[i[k]] */
+#if REAL_BYTES == 4                                        /* table[i mod 32] */
 #define V_LOOKUP_32(table, i) _mm512_permutex2var_ps(v_load(table), (__m512i)(i), v_load((table) + 16))
 #endif
 INLINE vec v_load_n(const REAL *p, ptrdiff_t n) {

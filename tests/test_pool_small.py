@@ -1,0 +1,23 @@
+"""The gradient of max pooling on planes of few pixels, around every size at which another kernel takes over."""
+
+import numpy as np
+import pytest
+
+from convgrad import functional, reference
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel, stride, padding", [(2, 2, 0), (2, 2, 1), (3, 2, 1), (3, 3, 0), (3, 2, 0), (2, 3, 0),
+                                                     ((3, 2), (2, 1), (1, 0)), ((2, 4), (2, 3), 0)])  # fmt: skip
+def test_equals_the_twin(kernel, stride, padding, dtype, rng):
+    for W in (*range(4, 20), 24, 28, 31, 32, 33, 34, 47, 48, 49):
+        for H, planes in ((4, 9), (W, 40), (2 * W, 16), (7, 33)):
+            x = rng.integers(-3, 4, (1, planes, H, W)).astype(dtype)  # many equal numbers
+            options = dict(stride=stride, padding=padding)
+            y, indices = functional.max_pool2d(x, kernel, return_indices=True, **options)
+            grad = rng.standard_normal(y.shape).astype(dtype)
+            result, expected = (
+                module.max_pool2d_backward(grad, indices, x.shape, kernel, **options)
+                for module in (functional, reference)
+            )
+            np.testing.assert_array_equal(result, expected, err_msg=str((H, W, planes)))
