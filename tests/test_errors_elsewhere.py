@@ -11,7 +11,7 @@ import pytest
 from error_specs import RIGHT, NoIndex, parameters, right
 
 import convgrad
-from convgrad import callbacks, functional, layers, optimizers
+from convgrad import callbacks, functional, layers, optimizers, training
 
 NAN = math.nan
 RNG = np.random.default_rng(5)
@@ -94,6 +94,14 @@ def test_a_wrong_argument_is_refused(function, call, name, types, values):
             call(value)
         assert type(caught.value) is error
     assert (convgrad.get_num_threads(), convgrad.get_backend(), convgrad.get_precision()) == before
+
+
+@pytest.mark.parametrize("rate", ["fast", None, [1.0], NAN, -1, math.inf])
+def test_a_schedule_that_gives_no_rate_is_refused(rate):
+    model = layers.Sequential([layers.Dense(2, 3, rng=0)])
+    x, y = np.zeros((4, 2), np.float32), np.zeros(4, np.int64)
+    with pytest.raises(ValueError, match="^fit: schedule must give finite rates of at least 0, got .* at 0.0 epochs$"):
+        training.fit(model, x, y, epochs=1, schedule=lambda done: rate, progress=False)
 
 
 @pytest.fixture

@@ -144,6 +144,19 @@ def test_well_compressed_files_of_ordinary_size_are_read(tmp_path):
     assert not labels.any()
 
 
+def test_what_cannot_be_mapped_and_what_is_empty(tmp_path):
+    head = b"\0\0\x08\2" + struct.pack(">II", 0, 4)
+    (tmp_path / "empty").write_bytes(head)
+    assert datasets.load_idx(tmp_path / "empty", memory_map=True).shape == (0, 4)
+    (tmp_path / "packed").write_bytes(gzip.compress(head))
+    assert datasets.load_idx(tmp_path / "packed").shape == (0, 4)
+    with pytest.raises(ValueError) as caught:
+        datasets.load_idx(tmp_path / "packed", memory_map=True)
+    assert str(caught.value) == (
+        f"load_idx: {str(tmp_path / 'packed')!r} is compressed; unpack it first to map it into memory"
+    )
+
+
 def changed_run(path, change):
     """Rewrite the notes within a file of `save_run`."""
     data = path.read_bytes()

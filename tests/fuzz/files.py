@@ -345,7 +345,7 @@ class Fuzzer:
             if isinstance(array, np.ndarray):
                 if array.dtype == object or not array.dtype.isnative:
                     raise Mismatch(f"returned {array.dtype}")
-                array.sum()  # reads every cell
+                np.array_equal(array, array)  # reads every cell
             elif not isinstance(array, gan.GAN) and array is not None:
                 raise Mismatch(f"returned {type(array).__name__}")
 
