@@ -30,7 +30,7 @@ else:
     # Never -ffast-math: it breaks NaN and infinity, and linking with it turns denormals off for the whole process.
     COMPILE = ["-std=gnu11", "-O2", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
     COMPILE += ["-ffp-contract=fast", "-Wno-psabi", "-Wno-unknown-pragmas"]
-    LINK = []
+    LINK = ["-pthread"]  # where the C library keeps pthread_atfork apart
     OPENMP_COMPILE, OPENMP_LINK = ["-fopenmp"], ["-fopenmp"]
     if sys.platform == "darwin":  # Apple's clang has no OpenMP runtime of its own
         OPENMP_COMPILE, OPENMP_LINK = ["-Xpreprocessor", "-fopenmp"], ["-lomp"]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 
@@ -277,6 +278,12 @@ def test_fork_after_use_works(program):
 # ---------------------------------------------------------------------------------------------------------------------
 # The GIL
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter always has a GIL")
+def test_importing_leaves_the_gil_off():
+    program = "import sys, convgrad.layers; print(sys._is_gil_enabled())"
+    assert python(program, PYTHON_GIL=None).stdout == "False\n"
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
