@@ -16,12 +16,21 @@ import tempfile
 import time
 from pathlib import Path
 
+LINGER = 12  # epochs after which a child that is still to be struck waits for it
 
-def train(checkpoint, result, epochs):
+
+def train(checkpoint, result, epochs, lingers):
     """The run itself, in a process of its own; `result` is written only where it comes to its end."""
     import numpy as np
 
     from convgrad import augmentation, callbacks, checkpoints, datasets, layers, optimizers, schedules, training
+
+    done = []
+
+    def linger(run):
+        done.append(run.epoch)
+        if lingers and len(done) >= LINGER:
+            time.sleep(600)
 
     images, labels = datasets.load_digits()
     x, y = images[:320], labels[:320]
@@ -35,7 +44,7 @@ def train(checkpoint, result, epochs):
         model, x, y, optimizer=optimizer, epochs=epochs, batch_size=32,
         validation_data=(images[320:400], labels[320:400]),
         augment=augmentation.shift(1), schedule=schedules.cosine(1e-3, epochs), seed=3, resume=checkpoint,
-        callbacks=[callbacks.EarlyStopping(patience=epochs), callbacks.Checkpoint(checkpoint)],
+        callbacks=[callbacks.EarlyStopping(patience=epochs), callbacks.Checkpoint(checkpoint), linger],
     )  # fmt: skip
     if history.interrupted:
         return 130
@@ -46,10 +55,16 @@ def train(checkpoint, result, epochs):
     return 0
 
 
-def child(folder, epochs):
+def heed():
+    """Shells start what runs in the background with SIGINT ignored: children shall not inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def child(folder, epochs, lingers=False):
     command = [sys.executable, __file__, "--child", folder / "run.safetensors", folder / "result.safetensors"]
-    return subprocess.Popen([*map(str, command), "--epochs", str(epochs)], stdout=subprocess.PIPE, text=True,
-                            stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    command += ["--epochs", epochs, *(["--lingers"] if lingers else [])]
+    return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True,
+                            stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heed)  # fmt: skip
 
 
 def digest(folder):
@@ -57,8 +72,8 @@ def digest(folder):
 
 
 def strike(process, draw, which):
-    """Send the signal at a random moment: after so many lines, that is epochs, and a little more."""
-    for _ in range(draw.choice((0, 0, 1, 1, 2, 3))):
+    """Send the signal at a random moment: after some lines, that is epochs, and a little more. True where it struck."""
+    for _ in range(draw.choice((0, 0, 1, 2, 4, 8))):
         if not process.stdout.readline():
             break
     time.sleep(draw.uniform(0, 0.02) if draw.random() < 0.8 else draw.uniform(0, 0.6))
@@ -66,18 +81,19 @@ def strike(process, draw, which):
         return False
     process.send_signal(which)
     process.communicate(timeout=300)
-    return True
+    return process.returncode != 0
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--times", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=3000, help="of one run; runs follow until all is struck")
+    parser.add_argument("--epochs", type=int, default=500, help="of one run; runs follow until all is struck")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--lingers", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        return train(*options.child, options.epochs)
+        return train(*options.child, options.epochs, options.lingers)
     draw, struck, runs, kinds = random.Random(options.seed), 0, 0, {signal.SIGINT: 0, signal.SIGKILL: 0}
     with tempfile.TemporaryDirectory() as name:
         whole = Path(name) / "whole"
@@ -93,7 +109,7 @@ def main():
             runs += 1
             struck_here = 0
             while not (folder / "result.safetensors").exists():
-                process = child(folder, options.epochs)
+                process = child(folder, options.epochs, struck < options.times)
                 which = draw.choice(list(kinds))
                 if struck < options.times and strike(process, draw, which):
                     struck, struck_here = struck + 1, struck_here + 1
