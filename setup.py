@@ -65,7 +65,12 @@ def extension(path):
 # Sources whose size in the wheel matters more than the last percent of their speed: the scalar kernels, the baseline of
 # x86-64, which only processors older than 2013 use, and glue of large calls. For the rest -O3 would add 155 KB and gain
 # nothing: hot loops are explicit vectors, unrolled by hand.
-SMALLER = ("scalar", "sse2", "_cyutility", "_native/local", "_native/norm", "_native/pool", "_native/winograd")
+SMALLER = (
+    "scalar",
+    "sse2",
+    "_cyutility",
+    *(f"_native/{name}" for name in ("local", "norm", "pool", "training", "winograd")),
+)
 
 
 def smaller(source):
