@@ -388,7 +388,7 @@ def main():
     parser.add_argument("names", nargs="*", help="rows whose labels begin so; default: all")
     options = parser.parse_args()
     failed = False
-    print("| float32, units of 2^-23 | largest | mean square | PyTorch, largest | mean square |")
+    print("| float32, units of 2^-23 | largest | root mean square | PyTorch, largest | root mean square |")
     print("|---" * 5 + "|")
     with convgrad.threads(1):
         for label in ROWS:
