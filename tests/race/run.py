@@ -2,7 +2,8 @@
 
 Needs Cython, NumPy, the headers of this Python and a C compiler with ThreadSanitizer; nothing is installed. The modules
 are translated, the pool is driven by eight threads without an interpreter (tests/race/pool.c), the same with its lock
-planted away must be reported, and the same without the sanitizer forks meanwhile. With --headers DIR, the folder of
+planted away must be reported, and without the sanitizer forks while the lock is held must leave it free in the child,
+which a pool that takes no care of them must be seen to miss. With --headers DIR, the folder of
 Python.h of CPython 3.13 or later, all modules are compiled as a free-threaded interpreter compiles them
 (Py_GIL_DISABLED), every warning an error, and each must declare that it needs no GIL.
 """
@@ -74,7 +75,13 @@ def check_pool(folder, compiler, modules):
     forked = driver(folder, compiler, pool, ["-DFORKS=300"])
     if forked.returncode or "the pool holds" not in forked.stdout:
         raise SystemExit(f"the pool beside forks:\n{forked.stdout}{forked.stderr}")
-    print("pool: no report from ThreadSanitizer, eight threads; without its lock it reports; 300 forks beside it")
+    hung = driver(folder, compiler, pool, ["-DFORKS=300", "-DUNPROTECTED"])
+    if not hung.returncode:
+        raise SystemExit("a child that inherits the lock goes unnoticed")
+    print(
+        "pool: no report from ThreadSanitizer, eight threads; without its lock it reports; 300 forks while the lock is "
+        "held, and without the care for them a child that hangs"
+    )
 
 
 def check_headers(folder, compiler, modules, headers):
