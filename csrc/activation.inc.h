@@ -148,8 +148,8 @@ INLINE vec activation_gradient(int op, REAL parameter, vec grad, vec v) {
  * page. At 1e7 numbers a plain loop moves 17 to 27 GB/s, this one 30; streaming stores 17 (AVX-512, Sapphire Rapids).
  */
 #define STREAM_AHEAD (1024 / (ptrdiff_t)sizeof(REAL))
-/* Numbers of a step: at least a cache line, but where numbers are taken one by one, whose code would be sixteen times as
- * long. */
+/* Numbers of a step: at least a cache line, but where numbers are taken one by one, whose code would be sixteen times
+ * as long. */
 #define STREAM_LINE (LANES == 1 ? 1 : MAX(LANES, 64 / (ptrdiff_t)sizeof(REAL)))
 
 INLINE void activation_values(int op, REAL parameter, const REAL *x, REAL *y, ptrdiff_t n) {

@@ -14,12 +14,12 @@
  * Sums along k are taken GEMM_CHAIN terms at a time, and the runs added up. A block is a range of m and a range of n;
  * way, runs and blocks depend on the shape alone, so the bits of c do not depend on the threads.
  */
-#define GEMM_CHAIN 128    /* terms of a chain, and of a panel that stays in L1 */
-#define GEMM_ROWS 224     /* of a block: a multiple of the tiles' rows */
-#define GEMM_COLUMNS 512  /* of a block */
-#define GEMM_STRETCH 512  /* columns of "rows" whose sums stay in L1 */
+#define GEMM_CHAIN 128     /* terms of a chain, and of a panel that stays in L1 */
+#define GEMM_ROWS 224      /* of a block: a multiple of the tiles' rows */
+#define GEMM_COLUMNS 512   /* of a block */
+#define GEMM_STRETCH 512   /* columns of "rows" whose sums stay in L1 */
 #define GEMM_FAR (1 << 20) /* bytes of an operand that is fetched ahead: less is in L2 anyway */
-#define GEMM_DOT_RUN 1024 /* elements along k of "dot" that stay in L1 */
+#define GEMM_DOT_RUN 1024  /* elements along k of "dot" that stay in L1 */
 
 /* Only these tables have more than "panels": elsewhere the others would hardly be worth their size. */
 #define GEMM_WIDE (LANES >= 8 && REAL_BYTES == 4)
