@@ -135,6 +135,8 @@ INLINE void max_lines(const cg_max_pool_args *a, const pool_block *b, REAL *line
             line[t] = lowest;
             where[t] = nowhere;
         }
+        for (ptrdiff_t t = all; indexed && t < length; t++) /* S is added to these too, and what comes of it dropped */
+            where[t] = nowhere;
         for (ptrdiff_t p = b->p0; p < b->p1; p++)
             for (ptrdiff_t i = b->i0; i < b->i1; i++) {
                 ptrdiff_t h = i * w->stride_h - w->top;

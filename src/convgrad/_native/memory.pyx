@@ -59,10 +59,20 @@ cdef extern from *:
     }
     #define cg_system_free free
     #endif
+    #if defined(__SANITIZE_ADDRESS__)  /* what is not handed out may not be touched either */
+    #include <sanitizer/asan_interface.h>
+    #define CG_FORBID(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
+    #define CG_ALLOW(p, bytes) ASAN_UNPOISON_MEMORY_REGION(p, bytes)
+    #else
+    #define CG_FORBID(p, bytes) ((void)0)
+    #define CG_ALLOW(p, bytes) ((void)0)
+    #endif
     """
     void CG_LOCK() noexcept nogil
     void CG_UNLOCK() noexcept nogil
     void cg_survive_fork() noexcept nogil
+    void CG_FORBID(void *, size_t) noexcept nogil
+    void CG_ALLOW(void *, size_t) noexcept nogil
     void *cg_system_alloc(size_t) noexcept nogil
     void cg_system_free(void *) noexcept nogil
 
@@ -144,6 +154,8 @@ cdef void *take(size_t size) noexcept nogil:
         if block == NULL:
             return NULL
         (<size_t *>block)[0] = wanted
+    CG_FORBID(<char *>block + HEADER, capacity_of(block) - HEADER)
+    CG_ALLOW(<char *>block + HEADER, size)
     if junk:
         for i in range(<int>min(size // 4, <size_t>1 << 30)):
             (<uint32_t *>(<char *>block + HEADER))[i] = junk
@@ -173,6 +185,7 @@ cdef void give(void *data) noexcept nogil:
     cdef void *dropped[N_KEPT + 1]
     cdef int i, n_dropped = 0
     cdef size_t capacity = capacity_of(block)
+    CG_FORBID(data, capacity - HEADER)
     CG_LOCK()
     while n_dropped < n_kept and (kept_bytes + capacity > limit_bytes or n_kept - n_dropped == N_KEPT):
         dropped[n_dropped] = kept[n_dropped]
@@ -220,9 +233,12 @@ cdef void *array_realloc(void *ctx, void *data, size_t size) noexcept nogil:
         return take(size)
     held = capacity_of(<char *>data - HEADER) - HEADER
     if size <= held:
+        CG_FORBID(data, held)
+        CG_ALLOW(data, size)
         return data
     moved = take(size)
     if moved != NULL:
+        CG_ALLOW(data, held)
         memcpy(moved, data, held)
         give(data)
     return moved

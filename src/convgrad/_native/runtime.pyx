@@ -89,6 +89,13 @@ cdef extern from *:
     static cg_float_mode cg_flush_denormals(void) { return 0; }
     static void cg_set_float_mode(cg_float_mode mode) { (void)mode; }
     #endif
+
+    #if defined(__SANITIZE_ADDRESS__)
+    #include <sanitizer/asan_interface.h>
+    #define CG_FORBID(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
+    #else
+    #define CG_FORBID(p, bytes) ((void)0)
+    #endif
     """
     enum:
         CG_HAS_OPENMP
@@ -101,6 +108,7 @@ cdef extern from *:
     void CG_SET(int, int) noexcept nogil
     cg_float_mode cg_flush_denormals() noexcept nogil
     void cg_set_float_mode(cg_float_mode) noexcept nogil
+    void CG_FORBID(void *, size_t) noexcept
 
 
 # ---------------------------------------------------------------- instruction set
@@ -288,7 +296,7 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
     cdef const cg_table *table = tables[dtype]
     cdef cg_run_fn *run = table.kernel[kernel].run
     cdef cg_task *task = <cg_task *>args
-    cdef int n_threads = 1
+    cdef int n_threads = 1, t
     cdef size_t stride
     cdef void *block = NULL
     cdef char *scratch = NULL
@@ -309,6 +317,8 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
         if block == NULL:
             raise MemoryError(f"convgrad: no memory for {stride * n_threads} bytes of scratch")
         scratch = <char *>block
+        for t in range(n_threads):  # beyond what each thread asked for
+            CG_FORBID(scratch + t * stride + task.scratch_bytes, stride - task.scratch_bytes)
     with_gil = task.work < NOGIL_FROM
     if with_gil:
         run_one(run, args, 0, task.n_blocks, scratch, flush)
