@@ -127,7 +127,7 @@ static void correlate(drive *d, int backward) {
     a.weight = numbers(d, n_w);
     a.bias = numbers_if(d, (int)below(d, 2), groups * (backward ? l.C : l.K));
     a.activation = (int)below(d, 10), a.parameter = 0.25;
-    int packed = (int)below(d, 2), residual = (int)below(d, 3) == 0;
+    int packed = below(d, 4) > 0, residual = (int)below(d, 3) == 0;
     if (backward) {
         n_y = n_x;
         a.C = l.K, a.K = l.C, a.H = l.OH, a.W = l.OW;

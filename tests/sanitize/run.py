@@ -90,14 +90,14 @@ CHECKS = {
     ),
     "valgrind": Check(
         "plain",
-        ("--cases", "6", "--threads", "2", "--raw"),
+        ("--cases", "8", "--threads", "2", "--raw"),
         ("scalar", "sse2", "avx2"),
         {"overrun": "Invalid write of size", "unwritten": "depends on uninitialised value"},
         prefix=VALGRIND,
         needs=("valgrind",),
     ),
     "conroe": Check(
-        "plain", ("--cases", "5", "--threads", "2"), ("scalar", "sse2"), {},
+        "plain", ("--cases", "8", "--threads", "2"), ("scalar", "sse2"), {},
         prefix=("qemu-x86_64", "-cpu", "Conroe"), needs=("qemu-x86_64",),
     ),
     "nehalem": Check(
@@ -105,7 +105,7 @@ CHECKS = {
         prefix=("qemu-x86_64", "-cpu", "Nehalem"), needs=("qemu-x86_64",),
     ),
     "haswell": Check(
-        "plain", ("--cases", "5", "--threads", "2"), ("scalar", "sse2", "avx2"), {},
+        "plain", ("--cases", "8", "--threads", "2"), ("scalar", "sse2", "avx2"), {},
         prefix=("qemu-x86_64", "-cpu", "Haswell"), needs=("qemu-x86_64",),
     ),
     "neon": Check(
@@ -205,10 +205,11 @@ class Program:
 
 def archer(environment):
     """Where clang's OpenMP finds the library that tells ThreadSanitizer of its barriers."""
-    command = [tool("clang"), "-print-file-name=libarcher.so"]
-    path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    if Path(path).is_absolute():
-        return environment | {"OMP_TOOL_LIBRARIES": path, "ARCHER_OPTIONS": "verbose=1"}
+    command = [tool("clang"), "-print-resource-dir"]
+    resources = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    path = Path(resources).parents[1] / "libarcher.so"
+    if path.is_file():
+        return environment | {"OMP_TOOL_LIBRARIES": str(path), "ARCHER_OPTIONS": "verbose=1"}
     raise Missing("not installed: libarcher.so (libomp-dev)")
 
 
