@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,9 @@ def apart(check):
     if not hasattr(os, "fork"):
         check()
         return
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: BLAS has threads, which are idle here
+        child = os.fork()
     if child == 0:
         status = 1
         try:
