@@ -155,6 +155,8 @@ def _try(side, case, arrays):
             return "", _copy(case.bind(side.module, *arrays)())
         except AttributeError as error:
             return f"{side.name} has no {getattr(error, 'name', None) or error}", None
+        except ModuleNotFoundError as error:
+            return f"{side.name} has no {error.name}", None
         except Exception as error:  # whatever an old commit raises, the case says so and the rest goes on
             return f"{side.name} refuses it: {type(error).__name__}: {str(error).splitlines()[0][:120]}", None
 

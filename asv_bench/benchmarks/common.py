@@ -87,21 +87,26 @@ def data(*shapes, dtype, seed=0):
 class _Compared:
     """Base of every class; underscored, or asv would run it. Subclasses give `operation(module, ...)`: a call to time.
 
-    `module` is convgrad for the native call and convgrad.reference for the twin. `needs` names functions of convgrad;
-    a commit without them skips the benchmark, and says so.
+    `module` is convgrad for the native call and convgrad.reference for the twin. `needs` names functions of convgrad,
+    and of the twin where `twin_needs` does not; a commit without them skips the benchmark, and says so.
     """
 
     timeout = 300
     needs = ()
+    twin_needs = None
     # asv's own default goes on for 20 seconds: what is compared here is measured in turns anyway.
     repeat = (2, 10, 2.0)
     warmup_time = 0.05
     processes = 1
 
     def setup(self, layer, dtype, n_threads, *rest):
+        if reference is None:
+            raise NotImplementedError("this commit has no importable package")
         absent = [name for name in self.needs if not hasattr(convgrad, name)]
-        if absent or reference is None:
-            raise NotImplementedError(f"this commit has no {', '.join(absent) or 'importable package'}")
+        twins = self.needs if self.twin_needs is None else self.twin_needs
+        absent += [f"reference.{name}" for name in twins if not hasattr(reference, name)]
+        if absent:
+            raise NotImplementedError(f"this commit has no {', '.join(absent)}")
         self.limits = contextlib.ExitStack()
         self.limits.enter_context(convgrad.threads(n_threads))
         self.limits.enter_context(threadpool_limits(n_threads, user_api="blas"))

@@ -47,6 +47,7 @@ class PrepackConv2d(_Compared):
     """A convolution whose weights are packed, against the twin's conv2d."""
 
     needs = ("prepack_conv2d",)
+    twin_needs = ("conv2d",)
     params = [list(LAYERS), DTYPES, N_THREADS]
     param_names = ["layer", "dtype", "n_threads"]
 
