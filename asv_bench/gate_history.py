@@ -8,8 +8,8 @@ Writes asv_bench/results/gate-history.json:
   cases: {name: {ratio (head's time / base's), rounds}}, regressions: [{case, ratio, commit, short, subject}],
   improvements: likewise, skipped: [{case, why}], note ("" or why the step could not be measured)}.
 
-A step that spans several commits and made something slower is narrowed down until the commit that did it is found;
-`ratio` is then that commit's own, and `commits` in the entry says how many commits remain (1: found).
+After all steps are measured, each that spans several commits and made something slower is halved until the commit that
+did it is found: `ratio` is then that commit's own, and `commits` in the entry says how many remain (1: found).
 """
 
 import datetime
@@ -121,22 +121,33 @@ def history(repo, n, options, write, path=RESULTS, compare=compare):
         "commits": [{"hash": c.hash, "short": c.short, "date": c.date, "subject": c.subject} for c in commits],
         "steps": [],
     }
+    known = {commit.hash: commit for commit in commits}
     for base, head in itertools.pairwise(commits):
         step = kept.get((base.hash, head.hash))
         if step is None:
             options.say(f"{base.short} .. {head.short}  {head.subject}")
             sys.stdout.flush()
             step = measure_step(repo, base, head, options, compare)
-            inner = between(every, base.hash, head.hash)
-            step["commits"] = len(inner) + 1
-            step["regressions"] = [
-                narrowed(repo, entry, base, head, inner, options, compare) for entry in step["regressions"]
-            ]
-            for entry in step["regressions"]:
-                options.say(f"  slower: {entry['case']} {entry['ratio']:.3f} by {entry['short']} {entry['subject']}")
+            step["commits"] = len(between(every, base.hash, head.hash)) + 1
+            for entry in (*step["regressions"], *step["improvements"]):
+                entry["commits"] = step["commits"]
             if step["note"]:
                 options.say(f"  {step['note']}")
         content["steps"].append(step)
-        content["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        write(path, content)
+        _save(write, path, content)
+    for step in content["steps"]:
+        base, head = known[step["base"]], known[step["head"]]
+        for i, entry in enumerate(step["regressions"]):
+            if entry["commits"] > 1 and not entry.get("narrowed"):
+                inner = between(every, base.hash, head.hash)
+                step["regressions"][i] = entry = narrowed(repo, entry, base, head, inner, options, compare)
+                entry["narrowed"] = True  # as far as it went
+                _save(write, path, content)
+            options.say(f"slower: {entry['case']} {entry['ratio']:.3f} by {entry['short']} {entry['subject']}")
+            sys.stdout.flush()
     return 0
+
+
+def _save(write, path, content):
+    content["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    write(path, content)
