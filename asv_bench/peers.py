@@ -27,7 +27,9 @@ import peers_train
 import report
 import suites
 
-SUITES = {module.SUITE.name: module.SUITE for module in (peers_conv, peers_elementwise, peers_pool)}
+SUITES = {
+    suite.name: suite for suite in (peers_conv.SUITE, peers_conv.INFERENCE, peers_elementwise.SUITE, peers_pool.SUITE)
+}
 THREADS = [1, 2]
 # Suites with one column and a family for each row of their table.
 PLAIN = {

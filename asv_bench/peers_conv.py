@@ -1,4 +1,8 @@
-"""Convolution against PyTorch, in its plain layout and in channels_last: the suite `conv` of `peers.py`."""
+"""Convolution against PyTorch, in its plain layout and in channels_last.
+
+The suites `conv` and `inference` of `peers.py`; `inference` keeps the weights packed between calls, as `prepack_conv2d`
+and layers in `eval()` do.
+"""
 
 import cases
 import numpy as np
@@ -45,6 +49,23 @@ def conv_calls(case, last):
     return calls
 
 
+def run_packed(options):
+    """(case, family, pass, GFLOP, calls) of the cases that are no transposed ones, weights packed beforehand."""
+    for family in cases.FAMILIES.values():
+        for case in family:
+            if case.transposed or options.only not in case.name:
+                continue
+            rng = np.random.default_rng(0)
+            x, weight = (rng.standard_normal(shape, dtype=np.float32) for shape in (case.x_shape, case.weight_shape))
+            packed = convgrad.prepack_conv2d(
+                weight, stride=case.stride, padding=case.padding, groups=case.groups, input_shape=case.x_shape
+            )
+            calls = [lambda packed=packed, x=x: packed(x), *conv_calls(case, last=not options.no_second)["forward"][1:]]
+            check(case, "inference", *calls[:2])
+            with torch.inference_mode():
+                yield case.name, case.family, "forward", case.flops / 1e9, calls
+
+
 def check(case, name, ours, theirs):
     """Raise where the two disagree by more than float32 sums of this length explain."""
     mine, peer = np.asarray(ours()), theirs().numpy()
@@ -87,4 +108,14 @@ SUITE = Suite(
     data="float32 NCHW",
     apart=cases.APART,
     notes=scaling,
+)
+
+INFERENCE = Suite(
+    name="inference",
+    run=run_packed,
+    passes=("forward",),
+    columns=SUITE.columns,
+    unit=SUITE.unit,
+    data=SUITE.data,
+    apart=SUITE.apart,
 )
