@@ -7,8 +7,8 @@ larger problems are cut into ranges of tile rows and of output channels.
 
 from .kernels cimport (
     CG_KERNEL_winograd_fused, CG_KERNEL_winograd_grad_fused, CG_KERNEL_winograd_grad_output,
-    CG_KERNEL_winograd_grad_products, CG_KERNEL_winograd_grad_weight, CG_KERNEL_winograd_input, CG_KERNEL_winograd_multiply, CG_KERNEL_winograd_weights,
-    cg_winograd_args,
+    CG_KERNEL_winograd_grad_products, CG_KERNEL_winograd_grad_weight, CG_KERNEL_winograd_input,
+    CG_KERNEL_winograd_multiply, CG_KERNEL_winograd_weights, cg_winograd_args,
 )
 from .memory cimport give, take
 from .runtime cimport execute, plan, tables, threads_for
