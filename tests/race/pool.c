@@ -1,5 +1,5 @@
-/* Eight threads take, fill, check and give back blocks of the pool in _native/memory.pyx, empty it and fork now and then:
-   built with ThreadSanitizer by tests/race/run.py, without an interpreter and so without its lock. */
+/* Eight threads take, fill, check and give back blocks of the pool in _native/memory.pyx, empty it and fork now and
+   then: built with ThreadSanitizer by tests/race/run.py, without an interpreter and so without its lock. */
 #include POOL_C
 
 #include <pthread.h>
