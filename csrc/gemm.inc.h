@@ -39,11 +39,14 @@ KERNEL_PLAN(gemm) {
     /* Where b lies along k and a is no larger, a takes b's place: it is the one to be copied. */
     a->swap =
         a->way == GEMM_PANELS && a->b_k == 1 && a->b_n != 1 && a->a_k == 1 && a->K >= 128 && a->N >= 128 && a->M <= 96;
+    /* And where c has few columns, which would leave lanes empty, but many rows that lie along a. */
+    a->swap |= a->way == GEMM_PANELS && a->a_row == 1 && a->a_k != 1 && a->b_n == 1 && a->N <= LANES &&
+               a->M >= 4 * LANES && LANES > 1;
     if (a->swap) {
         const void *data = a->a;
-        ptrdiff_t count = a->M, step = a->a_row;
-        a->a = a->b, a->M = a->N, a->a_row = a->b_n;
-        a->b = data, a->N = count, a->b_n = step;
+        ptrdiff_t count = a->M, step = a->a_row, step_k = a->a_k;
+        a->a = a->b, a->M = a->N, a->a_row = a->b_n, a->a_k = a->b_k;
+        a->b = data, a->N = count, a->b_n = step, a->b_k = step_k;
     }
     a->block_k = ceil_div(a->K, ceil_div(a->K, GEMM_CHAIN));
     /* one block of rows, or an even number of much the same size */
