@@ -102,7 +102,8 @@ KERNEL_RUN(locally_connected2d) {
     REAL *patches = scratch_, *result = patches + round_up(a->samples * a->patch + LANES, 16);
     for (ptrdiff_t block = begin; block < end; block++) {
         ptrdiff_t i = block / a->OW, j = block % a->OW;
-        const REAL *weight = (const REAL *)a->weight + block * K * size, *bias = (const REAL *)a->bias + block * K;
+        const REAL *weight = (const REAL *)a->weight + block * K * size;
+        const REAL *bias = a->bias ? (const REAL *)a->bias + block * K : 0;
         REAL *y = (REAL *)a->out + i * a->y_at.stride_h + j * a->y_at.stride_w;
         for (ptrdiff_t n0 = 0; n0 < a->N; n0 += a->samples) {
             ptrdiff_t count = MIN(a->samples, a->N - n0);

@@ -83,7 +83,7 @@ static void winograd_by_input(drive *d) {
 
 static void winograd_by_weight(drive *d) {
     cg_winograd_args a = draw_args(d);
-    int channels_last = below(d, 3) == 0;
+    int channels_last = below(d, 3) == 0, fused = (int)below(d, 2);
     ptrdiff_t share = 1 + below(d, 8), parts = 1 + below(d, 3), lanes = d->table->lanes;
     a.x_at = strides(channels_last, a.C, a.H, a.W);
     a.y_at = strides(channels_last, a.K, a.OH, a.OW);
@@ -91,6 +91,15 @@ static void winograd_by_weight(drive *d) {
     a.grad_output = numbers(d, a.N * a.K * a.OH * a.OW);
     a.y = blank(d, a.K * a.C * 9);
     const ptrdiff_t C = round_up(a.C, lanes), rows = tile_rows(&a), most = (rows + share - 1) / share;
+    if (fused) {
+        a.v = shared(d, &a, C, rows);
+        a.g = shared(d, &a, round_up(a.K, lanes), rows);
+        launch(d, CG_KERNEL_winograd_input, &a);
+        launch(d, CG_KERNEL_winograd_grad_output, &a);
+        launch(d, CG_KERNEL_winograd_grad_fused, &a);
+        keep(d, a.y, a.K * a.C * 9, (double)(a.N * a.OH * a.OW) * 24);
+        return;
+    }
     const ptrdiff_t k_step = MIN(round_up((a.K + parts - 1) / parts, 4 * lanes), round_up(a.K, lanes));
     a.v = shared(d, &a, C, most);
     a.g = shared(d, &a, k_step, most);
