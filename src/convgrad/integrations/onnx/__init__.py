@@ -26,7 +26,7 @@ from onnx.backend.base import Backend, BackendRep, namedtupledict
 from ...typing import AnyArray
 from . import kernels as kernels
 from . import moving as moving
-from .fusion import check_operators, simplify
+from .fusion import FAILURES, check_operators, simplify
 from .graph import Graph, ModelError, Port, UnsupportedModelError, check_size, read
 from .program import Program
 
@@ -68,6 +68,9 @@ class PreparedModel(BackendRep):
                 zeros = {port.name: np.zeros(port.sizes(), port.dtype) for port in graph.inputs}
                 program.run(zeros)
                 self._programs[_key(zeros)] = program
+        for node in graph.nodes:
+            if node.a.unread is not None:
+                node.a.unread = node.a.unread.read()
 
     def run(self, inputs: Inputs, **kwargs: Any) -> tuple[AnyArray, ...]:
         """The model's outputs, as a named tuple.
@@ -173,8 +176,14 @@ class ConvgradBackend(Backend):
         if kwargs:
             raise TypeError(f"prepare: unknown options {sorted(kwargs)}; there are none")
         graph = read(model)
-        check_operators(graph)
-        simplify(graph)
+        try:
+            with np.errstate(all="ignore"):
+                check_operators(graph)
+                simplify(graph)
+        except ModelError:
+            raise
+        except (*FAILURES, KeyError) as error:
+            raise ModelError(f"prepare: the model's nodes and constants do not fit together: {error}") from error
         return PreparedModel(graph)
 
     @classmethod

@@ -19,7 +19,7 @@ from .graph import Graph, ModelError, Node, UnsupportedModelError, Value
 from .kernels import ACTIVATIONS, activation_of
 from .operators import TABLE, Operator, node_problem
 
-_FAILURES = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, MemoryError, AttributeError)
+FAILURES = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, MemoryError, AttributeError)
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _SAME_NDIM = (*ACTIVATIONS, "(scale and shift)", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Clip", "LRN")
 
@@ -41,7 +41,7 @@ def call(node: Node, inputs: Sequence[Value | None], out: Value | None = None) -
     try:
         with np.errstate(all="ignore"):
             result = TABLE[node.op].run(node.a, *inputs, **options)
-    except _FAILURES as error:
+    except FAILURES as error:
         shapes = ", ".join("none" if x is None else f"{x.dtype}{list(x.shape)}" for x in inputs)
         kind = MemoryError if isinstance(error, MemoryError) else ModelError
         raise kind(f"{node}: {error}; inputs: {shapes}") from error
@@ -78,9 +78,19 @@ def simplify(graph: Graph) -> None:
     once = all(port.is_fixed for port in graph.inputs)  # weights will be packed for one shape: no need to keep them
     _drop_copies(graph, kept)
     fold_constants(graph)
+    if not once:
+        graph.read(list(graph.unread))
     for node in graph.nodes:
-        _bind(node, graph.constants, once)
+        _bind(node, graph, once)
+    _drop_constants(graph, kept)  # nodes have theirs: folding need not keep what it replaces
+    graph.read(list(graph.constants))
+    graph.unread.clear()
     _fuse(graph, kept)
+    _drop_constants(graph, kept)
+
+
+def _drop_constants(graph: Graph, kept: set[str]) -> None:
+    """Let go of constants that no node reads and the model does not return."""
     used = kept | {name for node in graph.nodes for name in node.inputs}
     graph.constants = {name: value for name, value in graph.constants.items() if name in used}
 
@@ -107,6 +117,7 @@ def fold_constants(graph: Graph) -> None:
     remaining = []
     for node in graph.nodes:
         if all(name in graph.constants or not name for name in node.inputs):
+            graph.read(node.inputs)
             results = call(node, [graph.constants.get(name) for name in node.inputs])
             graph.constants.update((name, value) for name, value in zip(node.outputs, results, strict=False) if name)
         else:
@@ -114,10 +125,10 @@ def fold_constants(graph: Graph) -> None:
     graph.nodes = remaining
 
 
-def _bind(node: Node, constants: dict[str, Value], once: bool) -> None:
+def _bind(node: Node, graph: Graph, once: bool) -> None:
     """Move constant weights and biases of a node into its attributes, in the form that its kernel takes."""
-    a = node.a
-    a.fixed_weight, a.fixed_bias, a.activation, a.packs, a.once = None, None, None, {}, once
+    a, constants = node.a, graph.constants
+    a.fixed_weight, a.fixed_bias, a.activation, a.packs, a.once, a.unread = None, None, None, {}, once, None
     others = node.inputs[1:]
     if not others or others[0] not in constants or any(name and name not in constants for name in others):
         return
@@ -126,8 +137,13 @@ def _bind(node: Node, constants: dict[str, Value], once: bool) -> None:
     given: list[Any] = [constants.get(name) for name in others]
     rest: list[Any]
     weight, bias, *rest = [*given, None]
+    if node.op not in ("Gemm", "MatMul"):
+        graph.read(others)
     if node.op == "BatchNormalization":
         if not getattr(a, "training_mode", 0) and a.outputs == 1 and getattr(a, "spatial", 1):
+            if weight.ndim != 1 or any(value is None or value.shape != weight.shape for value in (bias, *rest[:2])):
+                shapes = [None if value is None else value.shape for value in given]
+                raise ModelError(f"{node}: scale, B, mean and variance must have one shape (C,), got {shapes}")
             mean, variance = (value.astype(np.float64) for value in rest[:2])
             scale = weight / np.sqrt(variance + a.epsilon)
             a.fixed_weight, a.fixed_bias = scale.astype(weight.dtype), (bias - mean * scale).astype(weight.dtype)
@@ -137,11 +153,15 @@ def _bind(node: Node, constants: dict[str, Value], once: bool) -> None:
         if weight.ndim != 2 or 0 in weight.shape:
             return
         factor = getattr(a, "alpha", 1.0)
+        if factor != 1:
+            graph.read(others[:1])
         weight = weight if getattr(a, "transB", 0) else weight.T
         if bias is not None:
             if bias.ndim > 2 or bias.size not in (1, len(weight)) or bias.shape[-1:] not in ((), (1,), (len(weight),)):
                 return  # one for each row
+            graph.read(others[1:])
             bias = np.repeat(bias.reshape(-1) * bias.dtype.type(a.beta), len(weight) // bias.size)
+        a.unread = graph.unread.get(others[0])
         weight = (weight if factor == 1 else weight * weight.dtype.type(factor))[:, :, None, None]
     elif weight.ndim not in (3, 4):
         return  # refused when it runs
@@ -245,6 +265,8 @@ def _factors(node: Node, ndim: int | None, reader: Node, constants: dict[str, Va
 def _fold(node: Node, scale: Value | None, shift: Value | None) -> bool:
     """Make `node` compute y * scale + shift; False where its weights do not fit."""
     a, channels = node.a, _channels(node)
+    if scale is not None and a.unread is not None:
+        a.unread = a.unread.read()
     if any(part is not None and part.shape != (channels,) for part in (scale, shift)):
         return False
     if scale is not None:

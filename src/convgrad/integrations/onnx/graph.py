@@ -14,6 +14,7 @@ import mmap
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ OLDEST_OPSET = 6
 
 # Arrays larger than this are refused, whether a file declares them or a node would make them.
 MAX_ARRAY_BYTES = 2**33
+LATER = 1 << 25  # bytes from which a matrix is read when it is packed, so that two of them need never lie side by side
 
 Value = Any  # an array, or None where an optional input is left out
 
@@ -85,13 +87,41 @@ class Port:
 
 
 @dataclass(slots=True)
+class Unread:
+    """An array that has its shape and its memory, which is not taken before it is touched, but not yet its numbers."""
+
+    array: Value
+    path: Path
+    offset: int
+
+    def read(self) -> None:
+        """Fill the array from the file; ModelError where the file no longer holds it."""
+        rest = memoryview(self.array.reshape(-1)).cast("B")
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            while rest and (count := file.readinto(rest)):
+                rest = rest[count:]
+        if rest:
+            raise ModelError(f"prepare: {self.path.name!r} became {len(rest)} bytes too short while it was read")
+        if sys.byteorder != "little":
+            self.array.byteswap(inplace=True)
+
+
+@dataclass(slots=True)
 class Graph:
-    """Nodes in the order in which they can run."""
+    """Nodes in the order in which they can run. `unread`: the constants that `read` must be called for before use."""
 
     nodes: list[Node]
     constants: dict[str, Value]
     inputs: list[Port]
     outputs: list[Port]
+    unread: dict[str, Unread]
+
+    def read(self, names: Iterable[str]) -> None:
+        """Make sure that constants hold their numbers."""
+        for name in names:
+            if name in self.unread:
+                self.unread.pop(name).read()
 
     def consumers(self) -> dict[str, list[Node]]:
         """For every value the nodes that read it, one entry for each reading."""
@@ -163,24 +193,29 @@ def read(model: ModelProto | bytes | str | os.PathLike[str]) -> Graph:
     if graph.sparse_initializer:
         raise UnsupportedModelError([f"sparse initialiser {t.values.name!r}" for t in graph.sparse_initializer])
     constants: dict[str, Value] = {}
+    waiting: dict[str, Unread] = {}
+    unread: list[Unread] = []
     for i, tensor in enumerate(graph.initializer):
         what = f"initialiser {tensor.name!r}"
         if not tensor.name or tensor.name in constants:
             raise ModelError(f"prepare: {what} has an empty name, or one used twice")
         if i in source.cut:
             dtype, dims = _declared(tensor, what)
-            constants[tensor.name] = _from_file(source.path, *source.cut[i], dtype, dims, what)
+            constants[tensor.name] = _from_file(source.path, *source.cut[i], dtype, dims, what, unread)
         else:
-            constants[tensor.name] = read_tensor(tensor, folder, what)
+            constants[tensor.name] = read_tensor(tensor, folder, what, unread)
+        if unread:
+            waiting[tensor.name] = unread.pop()
     inputs = [_port(port) for port in graph.input if port.name not in constants]
-    return Graph(_sorted(graph, opset, folder, constants, inputs), constants, inputs, [_port(p) for p in graph.output])
+    nodes = _sorted(graph, opset, folder, constants, inputs)
+    return Graph(nodes, constants, inputs, [_port(port) for port in graph.output], waiting)
 
 
 def _port(info: onnx.ValueInfoProto) -> Port:
     kind = info.type.WhichOneof("value")
     if kind != "tensor_type":
         raise UnsupportedModelError([f"{info.name!r} is a {kind or 'value without type'}: only tensors are known"])
-    dtype = _dtype(info.type.tensor_type.elem_type, f"{info.name!r}")
+    dtype = element_type(info.type.tensor_type.elem_type, f"{info.name!r}")
     if not info.type.tensor_type.HasField("shape"):
         return Port(info.name, dtype, None)
     shape = tuple(
@@ -190,7 +225,8 @@ def _port(info: onnx.ValueInfoProto) -> Port:
     return Port(info.name, dtype, shape)
 
 
-def _dtype(code: int, what: str) -> np.dtype[Any]:
+def element_type(code: int, what: str) -> np.dtype[Any]:
+    """The dtype of a number of TensorProto.DataType."""
     try:
         return np.dtype(helper.tensor_dtype_to_np_dtype(code))
     except KeyError:
@@ -198,20 +234,23 @@ def _dtype(code: int, what: str) -> np.dtype[Any]:
 
 
 def _declared(tensor: TensorProto, what: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    dtype, dims = _dtype(tensor.data_type, what), tuple(tensor.dims)
+    dtype, dims = element_type(tensor.data_type, what), tuple(tensor.dims)
     check_size(f"prepare: {what}", dims, dtype)
     return dtype, dims
 
 
-def read_tensor(tensor: TensorProto, folder: Path | None, what: str) -> Value:
-    """The array of a tensor; ModelError where its data is not exactly what its shape and type ask for."""
+def read_tensor(tensor: TensorProto, folder: Path | None, what: str, unread: list[Unread] | None = None) -> Value:
+    """The array of a tensor; ModelError where its data is not exactly what its shape and type ask for.
+
+    unread : where to put what is large enough to be read later; None: read everything now
+    """
     dtype, dims = _declared(tensor, what)
     count = math.prod(dims)
     external = tensor.data_location == TensorProto.EXTERNAL
     if external:
         if not (dtype.isbuiltin and dtype != np.dtype(object)):
             raise UnsupportedModelError([f"{what}: external data of type {dtype}"])
-        return _external(tensor, folder, dtype, dims, what)
+        return _external(tensor, folder, dtype, dims, what, unread)
     field_name = helper.tensor_dtype_to_field(tensor.data_type)
     if dtype.isbuiltin and dtype != np.dtype(object):
         raw = tensor.HasField("raw_data")
@@ -232,20 +271,25 @@ def read_tensor(tensor: TensorProto, folder: Path | None, what: str) -> Value:
 
 
 def _external(
-    tensor: TensorProto, folder: Path | None, dtype: np.dtype[Any], dims: tuple[int, ...], what: str
-) -> Value:
+    tensor: TensorProto, folder: Path | None, dtype: np.dtype[Any], dims: tuple[int, ...], what: str,
+    unread: list[Unread] | None,
+) -> Value:  # fmt: skip
     """The array of a tensor in a file of its own, which must be a regular file inside the model's folder."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     if folder is None:
         raise ModelError(
-            f"prepare: {what} lies in the external file {location!r} but the model came without its folder; "
+            f"prepare: {what} lies in the external file {location[:200]!r} but the model came without its folder; "
             "pass the path of the model's file, or load it with onnx.load"
         )
-    path = (folder / location).resolve()
-    if not location or not path.is_relative_to(folder) or not path.is_file():
+    try:
+        path = (folder / location).resolve()
+        found = bool(location) and path.is_relative_to(folder) and path.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name too long, with a zero byte, or a link to itself
+        found = False
+    if not found:
         raise ModelError(
-            f"prepare: {what} points to {location!r}, which is not a file inside the model's folder {folder}; "
+            f"prepare: {what} points to {location[:200]!r}, which is not a file inside the model's folder {folder}; "
             "move the data there"
         )
     try:
@@ -253,10 +297,13 @@ def _external(
         length = int(entries.get("length", math.prod(dims) * dtype.itemsize))
     except ValueError:
         raise ModelError(f"prepare: {what} has an offset or length that is not a number: {entries}") from None
-    return _from_file(path, offset, length, dtype, dims, what)
+    return _from_file(path, offset, length, dtype, dims, what, unread)
 
 
-def _from_file(path: Any, offset: int, length: int, dtype: np.dtype[Any], dims: tuple[int, ...], what: str) -> Value:
+def _from_file(
+    path: Any, offset: int, length: int, dtype: np.dtype[Any], dims: tuple[int, ...], what: str,
+    unread: list[Unread] | None,
+) -> Value:  # fmt: skip
     """The array whose little-endian data lies in a file."""
     needed, size = math.prod(dims) * dtype.itemsize, path.stat().st_size
     if length != needed or offset < 0 or offset + length > size or dtype.isbuiltin != 1 or dtype.kind == "O":
@@ -264,8 +311,12 @@ def _from_file(path: Any, offset: int, length: int, dtype: np.dtype[Any], dims: 
             f"prepare: {what} of shape {dims} and {dtype} needs {needed} bytes but asks for {length} at {offset} of "
             f"{path.name!r}, which has {size}"
         )
-    array = np.fromfile(path, dtype, math.prod(dims), offset=offset).reshape(dims)
-    return array if sys.byteorder == "little" else array.byteswap()
+    later = Unread(np.empty(dims, dtype), path, offset)
+    if unread is not None and len(dims) == 2 and needed >= LATER and dtype.kind == "f":
+        unread.append(later)
+    else:
+        later.read()
+    return later.array
 
 
 def _sorted(
@@ -347,6 +398,10 @@ def _node(proto: onnx.NodeProto, position: int, opset: int, folder: Path | None,
         for attribute in proto.attribute:
             if attribute.name not in schema.attributes:
                 raise ModelError(f"prepare: {what} has no attribute {attribute.name!r} in operator set {opset}")
+            wanted = schema.attributes[attribute.name].type.name  # type: ignore[attr-defined]
+            if wanted != AttributeProto.AttributeType.Name(attribute.type):
+                raise ModelError(f"prepare: {what}: attribute {attribute.name!r} is of type "
+                                 f"{AttributeProto.AttributeType.Name(attribute.type)}, not {wanted}")  # fmt: skip
             attributes[attribute.name] = _attribute(attribute, folder, f"{what}, attribute {attribute.name!r}")
     attributes = {key: value.decode(errors="replace") if isinstance(value, bytes) else value
                   for key, value in attributes.items()}  # fmt: skip

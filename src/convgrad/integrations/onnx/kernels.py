@@ -90,6 +90,8 @@ def _packed(
     if packed is None:
         if a.fixed_weight.nbytes > _LARGE:
             empty_cache()  # what was kept for reuse need not stay beside two copies of the weights
+        if a.unread is not None:
+            a.unread = a.unread.read()
         packed = PackedConv2d(
             a.fixed_weight, a.fixed_bias, (1, *x.shape[1:]), (stride, padding, dilation, groups, "NCHW", algorithm),
             a.activation, own=a.once,
@@ -370,22 +372,3 @@ def _instance_norm(a, x, scale, bias, out=None):
     y = np.multiply(y.reshape(x.shape), scale.reshape(-1, *[1] * (x.ndim - 2)), out=out)
     y += bias.reshape(-1, *[1] * (x.ndim - 2))
     return y
-
-
-@operator("LRN", out=True, floats=True)
-def _lrn(a, x, out=None):
-    """y = x / (bias + alpha / size * sum of squares of `size` channels around)^beta"""
-    squares, total = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
-    np.square(x, out=squares)
-    squares *= x.dtype.type(a.alpha / a.size)
-    np.add(squares, x.dtype.type(a.bias), out=total)
-    for shift in range(1, a.size // 2 + 1):
-        if shift <= (a.size - 1) // 2:
-            total[:, shift:] += squares[:, :-shift]
-        total[:, :-shift] += squares[:, shift:]
-    if a.beta == 0.75:  # two square roots for a power
-        root = np.sqrt(total, out=total)
-        total = np.multiply(root, np.sqrt(root, out=squares), out=squares)
-    elif a.beta != 1:
-        np.power(total, x.dtype.type(a.beta), out=total)
-    return np.divide(x, total, out=out)

@@ -9,10 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from onnx import helper
 
 from . import resize
-from .graph import ModelError, check_size
+from .graph import ModelError, check_size, element_type
 from .operators import axes_of, int64, ints, is_number, operator, stored
 
 # ---------------------------------------------------------------- shapes
@@ -202,7 +201,7 @@ def _blocks(a, x, out=None):
 
 
 def _cast_dtype(a: SimpleNamespace, dtypes: list[Any]) -> Any:
-    return np.dtype(helper.tensor_dtype_to_np_dtype(a.to))
+    return element_type(a.to, "Cast")
 
 
 def _cast_problem(a: SimpleNamespace, dtypes: list[Any]) -> str | None:

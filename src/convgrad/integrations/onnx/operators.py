@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._native.memory import empty
 from .graph import ModelError, Node
 
 Run = Callable[..., Any]
@@ -152,6 +153,46 @@ def _where(a, condition, x, y, out=None):
     np.copyto(out, y)
     np.copyto(out, x, where=condition)
     return out
+
+
+# ---------------------------------------------------------------- sums over channels
+
+_CACHED = 1 << 18  # bytes
+
+
+@operator("LRN", out=True, floats=True)
+def _lrn(a, x, out=None):
+    """y = x / (bias + alpha / size * sum of squares of `size` channels around)^beta"""
+    if x.ndim < 2:
+        raise ModelError(f"axes of samples and channels are needed, got shape {x.shape}")
+    out = empty(x.shape, x.dtype) if out is None else out
+    if not x.size:
+        return out
+    n, c = x.shape[:2]
+    pixels, results = x.reshape(n, c, -1), out.reshape(n, c, -1)
+    step = max(16, _CACHED // (c * x.itemsize))  # columns whose sums stay in cache from pass to pass
+    buffers = np.empty((2, c, min(step, pixels.shape[2])), x.dtype)
+    for sample, result in zip(pixels, results, strict=True):
+        for start in range(0, sample.shape[1], step):
+            part = sample[:, start : start + step]
+            _lrn_part(a, part, result[:, start : start + step], *buffers[:, :, : part.shape[1]])
+    return out
+
+
+def _lrn_part(a, x, y, squares, total):
+    np.square(x, out=squares)
+    squares *= x.dtype.type(a.alpha / a.size)
+    np.add(squares, x.dtype.type(a.bias), out=total)
+    for shift in range(1, a.size // 2 + 1):
+        if shift <= (a.size - 1) // 2:
+            total[shift:] += squares[:-shift]
+        total[:-shift] += squares[shift:]
+    if a.beta == 0.75:  # two square roots for a power
+        root = np.sqrt(total, out=total)
+        total = np.multiply(root, np.sqrt(root, out=squares), out=squares)
+    elif a.beta != 1:
+        np.power(total, x.dtype.type(a.beta), out=total)
+    np.divide(x, total, out=y)
 
 
 # ---------------------------------------------------------------- reductions

@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from ..._native.memory import empty, empty_cache
+from ..._native.memory import cache_info, empty, empty_cache
 from .fusion import call
 from .graph import Graph, Node, Value, check_size
 from .kernels import ACTIVATIONS, activation_of, bound
 from .operators import TABLE
 
 ALIGNMENT = 64  # bytes
+_KEPT = 1 << 22  # bytes of freed memory that the watched run, whose results no plan puts together yet, keeps for reuse
 _DYNAMIC: tuple[int, ...] | None = None
 
 
@@ -142,6 +143,8 @@ class Program:
                 if name and last[name] == i and name not in wanted and name not in constant:
                     values.pop(name, None)
             del given, results
+            if cache_info()["kept"] > _KEPT:
+                empty_cache()
         kept_arrays = [*inputs.values(), *(values[name] for name in constant)]
         outputs = [_own(values[port.name], kept_arrays) for port in graph.outputs]
         self._plan(kept, {name: values[name] for name in constant}, seen)
