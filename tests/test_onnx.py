@@ -125,16 +125,21 @@ def test_a_value_that_others_read_is_not_fused_away(rng):
     assert "Relu" in operators(check(model, {"x": normal(rng, 1, 3, 5, 5)}))
 
 
-def test_norm_before_its_activation_stands_alone(rng):
+@pytest.mark.parametrize("activation", [("Relu", {}), ("LeakyRelu", {"alpha": 0.25}), ("Tanh", {})], ids=str)
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 4, 5), (2, 3, 15, 14), (2, 3, 200)], ids=str)
+def test_norms_take_scales_shifts_and_the_activation_behind_them(rng, shape, activation):
     nodes = [
         ("BatchNormalization", "x bn_s bn_b bn_m bn_v", "a", {}),
         ("Mul", "a scale", "b", {}),
         ("Add", "b shift", "c", {}),
-        ("Relu", "c", "y", {}),
+        (activation[0], "c", "y", activation[1]),
     ]
-    constants = norm_constants(rng, 3) | {"scale": normal(rng, 3, 1, 1), "shift": normal(rng, 3, 1, 1)}
-    model = model_of(nodes, {"x": (2, 3, 4, 5)}, "y", constants)
-    assert operators(check(model, {"x": normal(rng, 2, 3, 4, 5)})) == ["(scale and shift)", "Relu"]
+    ones = (1,) * (len(shape) - 2)
+    constants = norm_constants(rng, 3) | {"scale": normal(rng, 3, *ones), "shift": normal(rng, 3, *ones)}
+    x = normal(rng, *shape)
+    assert operators(check(model_of(nodes, {"x": shape}, "y", constants), {"x": x})) == ["(scale, shift, activation)"]
+    twice = model_of(nodes, {"x": shape}, "c y", constants)
+    assert operators(check(twice, {"x": x})) == ["(scale and shift)", activation[0]]
 
 
 def test_constants_that_broadcast_along_other_axes_are_not_folded(rng):
