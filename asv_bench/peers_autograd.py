@@ -1,11 +1,12 @@
 """Gradients of convolutions through HIPS autograd, against its own convolution: `python asv_bench/peers.py autograd`.
 
 Both compute sum(y^2) of the same float64 convolution and its gradients by image and kernel; results must agree. Runs
-alternate; a ratio is the median over rounds of (autograd's time / ours). Writes asv_bench/results/peers-autograd.json
-and .md.
+alternate; a ratio is the median over rounds of (autograd's time / ours). Writes asv_bench/results/peers-autograd.json,
+.md and, with matplotlib, .png: half a minute.
 """
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ if __name__ == "__main__":
 
 import autograd
 import autograd.numpy as anp
+import dots
 import numpy as np
 from autograd.scipy.signal import convolve
 
@@ -44,10 +46,15 @@ def theirs(x, w):
 def main(arguments=None):
     parser = argparse.ArgumentParser("peers.py autograd", description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", metavar="TEXT", help="only shapes with TEXT in them; writes nothing")
+    parser.add_argument("--results", type=Path, help="write whatever was run into this folder")
     options = parser.parse_args(arguments)
     rng, rows = np.random.default_rng(0), []
+    chosen = [shapes for shapes in SINGLE + LAYERS if options.only in f"x {shapes[0]}, w {shapes[1]}"]
+    if not chosen:
+        parser.error(f"no case contains {options.only!r}")
     with convgrad.threads(1):
-        for x_shape, w_shape in SINGLE + LAYERS:
+        for x_shape, w_shape in chosen:
             x, w = rng.standard_normal(x_shape), rng.standard_normal(w_shape)
             gradients = [autograd.grad(function, (0, 1)) for function in (ours, theirs)]
             for a, b in zip(gradients[0](x, w), gradients[1](x, w), strict=True):
@@ -72,10 +79,16 @@ def main(arguments=None):
         *(f"| {row['case']} | {1e3 * row['seconds'][0]:.3f} | {row['ratios'][0]:.1f}x |" for row in rows),
     ]
     print(lines[5])
-    RESULTS.mkdir(exist_ok=True)
+    if options.only and options.results is None:
+        return
+    results = options.results or RESULTS
+    results.mkdir(exist_ok=True)
     report = {"suite": "autograd", "peer": "autograd", "host": host, "rounds": options.rounds, "rows": rows}
-    (RESULTS / "peers-autograd.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "peers-autograd.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (results / "peers-autograd.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (results / "peers-autograd.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    label = f"time of autograd {host['autograd']} / time of convgrad, value and both gradients"
+    with contextlib.suppress(ImportError):
+        dots.draw(results / "peers-autograd.png", {label: [(row["case"], "float64", row["ratios"][0]) for row in rows]})
 
 
 if __name__ == "__main__":
