@@ -91,8 +91,8 @@ def main(arguments=None):
         "",
         f"Geometric mean **{mean:.1f}x**, worst {min(row['ratios'][0] for row in rows):.1f}x.",
         "",
-        "`tape`: what autograd itself takes of both, by the same graph with results that lie ready; no convolution, however "
-        "fast, gets below it.",
+        "`tape`: what autograd itself takes of both, by the same graph with results that lie ready; no convolution, "
+        "however fast, gets below it.",
         "",
         "| case | ms | tape, ms | ratio |",
         "|---|---|---|---|",

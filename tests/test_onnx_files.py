@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 import convgrad
 from convgrad.integrations import onnx as backend
 from convgrad.integrations.onnx import graph as graphs
+from convgrad.integrations.onnx import operators
 
 FOLDER = Path(__file__).parent / "fuzz"
 sys.path.insert(0, str(FOLDER))
@@ -171,6 +172,17 @@ def test_norms_whose_parameters_differ_in_shape(tmp_path, rng, variance):
     path = write(tmp_path / "m.onnx", [("BatchNormalization", "x s b m v", "y", {})], constants, (2, 4))
     with pytest.raises(backend.ModelError, match="scale, B, mean and variance must have one shape"):
         backend.prepare(path)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 7, 2**40])
+def test_normalisation_over_more_channels_than_there_are(tmp_path, rng, monkeypatch, size):
+    monkeypatch.setattr(operators, "_CACHED", 5 * 4 * 20)  # 20 columns at a time, of 7 x 7
+    path = write(tmp_path / "m.onnx", [("LRN", "x", "y", dict(size=size, alpha=0.5, bias=2.0))], {}, (2, 5, 7, 7))
+    x = matrix(rng, 2, 5, 7, 7)
+    before, after = (size - 1) // 2, size // 2
+    sums = [np.square(x[:, max(0, c - before) : c + after + 1]).sum(1) for c in range(5)]
+    expected = x / (2 + 0.5 / size * np.stack(sums, 1)) ** 0.75
+    np.testing.assert_allclose(backend.run_model(path, [x])[0], expected, rtol=1e-5)
 
 
 def test_attributes_of_another_type(tmp_path):

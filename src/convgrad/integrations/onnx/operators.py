@@ -183,7 +183,7 @@ def _lrn_part(a, x, y, squares, total):
     np.square(x, out=squares)
     squares *= x.dtype.type(a.alpha / a.size)
     np.add(squares, x.dtype.type(a.bias), out=total)
-    for shift in range(1, a.size // 2 + 1):
+    for shift in range(1, min(a.size // 2, len(x) - 1) + 1):
         if shift <= (a.size - 1) // 2:
             total[shift:] += squares[:-shift]
         total[:-shift] += squares[shift:]
