@@ -135,7 +135,7 @@ def history(repo, n, options, write, path=RESULTS, compare=compare):
                 options.say(f"  {step['note']}")
         content["steps"].append(step)
         _save(write, path, content)
-    for step in content["steps"]:
+    for step in reversed(content["steps"]):  # what was made slower last is of most interest
         base, head = known[step["base"]], known[step["head"]]
         for i, entry in enumerate(step["regressions"]):
             if entry["commits"] > 1 and not entry.get("narrowed"):
