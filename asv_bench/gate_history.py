@@ -13,7 +13,6 @@ did it is found: `ratio` is then that commit's own, and `commits` in the entry s
 """
 
 import datetime
-import itertools
 import json
 import os
 import sys
@@ -122,7 +121,8 @@ def history(repo, n, options, write, path=RESULTS, compare=compare):
         "steps": [],
     }
     known = {commit.hash: commit for commit in commits}
-    for base, head in itertools.pairwise(commits):
+    base = commits[0]
+    for head in commits[1:]:
         step = kept.get((base.hash, head.hash))
         if step is None:
             options.say(f"{base.short} .. {head.short}  {head.subject}")
@@ -135,6 +135,8 @@ def history(repo, n, options, write, path=RESULTS, compare=compare):
                 options.say(f"  {step['note']}")
         content["steps"].append(step)
         _save(write, path, content)
+        if not step["note"].startswith(f"{head.short} "):  # a head that does not build is nobody's base
+            base = head
     for step in reversed(content["steps"]):  # what was made slower last is of most interest
         base, head = known[step["base"]], known[step["head"]]
         for i, entry in enumerate(step["regressions"]):

@@ -47,8 +47,8 @@ def verdict(attempts, limit):
 
 
 def suspicious(ratios, limit):
-    """True where a first look is close enough to the limit for a second."""
-    return bool(ratios) and statistics.median(ratios) > 1 + 0.7 * limit
+    """True where a first look, slower or faster, is close enough to the limit for a second."""
+    return bool(ratios) and not 1 / (1 + 0.7 * limit) <= statistics.median(ratios) <= 1 + 0.7 * limit
 
 
 def _preemptions():

@@ -84,8 +84,9 @@ def test_a_suspect_is_timed_again_before_it_is_accused():
     assert (row.attempts, row.rounds) == (3, 144)
 
 
-def test_a_first_look_that_was_wrong_is_taken_back():
-    first = iter([1.5, 1.0, 1.01])
+@pytest.mark.parametrize("wrong", [1.5, 0.7])
+def test_a_first_look_that_was_wrong_is_taken_back(wrong):
+    first = iter([wrong, 1.01, 1.01])
     name = gate_cases.GUARDED[0].name
 
     def time_cases(names, rounds, head_first):
@@ -391,6 +392,24 @@ def test_a_history_goes_on_where_a_commit_does_not_build(repository, tmp_path):
     (step,) = json.loads(path.read_text(encoding="utf-8"))["steps"]
     assert "does not build: x.c:1:2: error: no such luck" in step["note"]
     assert not step["cases"]
+
+
+def test_a_commit_that_does_not_build_is_nobodys_base(repository, tmp_path):
+    """Of numbers 0 to 3 the second is broken: 0 .. 1 says so, then 0 .. 2 and 2 .. 3 are measured."""
+
+    def compare(repo, base, head, options):
+        for commit in (base, head):
+            if commit.subject.endswith("1"):
+                raise gate_build.Refused(f"{commit.short} ({commit.subject}) does not build: x")
+        return [gate_compare.Row(case.name, ratio=1.0, rounds=9, attempts=1) for case in options.cases]
+
+    path = tmp_path / "history.json"
+    gate_history.history(repository, 9, options(), gate.write_json, path, compare)
+    steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
+    subjects = {gate_build.resolve(repository, f"HEAD~{3 - i}").hash: i for i in range(4)}
+    assert [(subjects[s["base"]], subjects[s["head"]]) for s in steps] == [(0, 1), (0, 2), (2, 3)]
+    assert [s["note"] != "" for s in steps] == [True, False, False]
+    assert [s["commits"] for s in steps] == [1, 2, 1]
 
 
 def test_the_committed_history_is_as_described():
