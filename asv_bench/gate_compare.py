@@ -85,15 +85,16 @@ def timed(options, time_cases):
     for outcome in time_cases([case.name for case in options.cases], options.rounds, False):
         row = rows[outcome["case"]] = Row(outcome["case"], outcome["base"], outcome["head"])
         row.skipped, row.failed = outcome["skipped"], outcome["failed"]
-        attempts[row.case] = [outcome["ratios"]]
+        attempts[row.case], row.rounds = [outcome["ratios"]], outcome["rounds"]
     suspects = [name for name, (ratios,) in attempts.items() if suspicious(ratios, options.limit)]
     for turn in range(CONFIRMATIONS if suspects else 0):
         for outcome in time_cases(suspects, 2 * options.rounds, turn % 2 == 0):
             attempts[outcome["case"]].append(outcome["ratios"])
+            rows[outcome["case"]].rounds += outcome["rounds"]
     for name, row in rows.items():
         if row.skipped or row.failed:
             continue
-        row.attempts, row.rounds = len(attempts[name]), sum(map(len, attempts[name]))
+        row.attempts = len(attempts[name])
         row.ratio, beyond = verdict(attempts[name], options.limit)
         row.slower = beyond and row.attempts > 1
     return list(rows.values())

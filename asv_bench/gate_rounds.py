@@ -2,7 +2,7 @@
 
 Both sides get the same arrays. A round times one sample of each, BASE first in one round and HEAD first in the next;
 its ratio is HEAD's time over BASE's. Rounds in which the scheduler took the processor away are set aside. After every
-few rounds the arrays move and both sides forget their recycled memory, for where memory lies is worth several percent.
+few rounds the arrays move and the sides exchange their memory, for where memory lies is worth several percent.
 """
 
 import gc
@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 SAMPLE_SECONDS = 0.0004
-ROUNDS_PER_PLACEMENT = 6
+ROUNDS_PER_PLACEMENT = 4
 TOLERANCE = {"float32": 5e-4, "float64": 1e-9}  # of the largest value
 
 
 @dataclass(slots=True)
 class Timed:
-    """Outcome of one case: median seconds of each side, the kept rounds' ratios, and how many rounds were set aside.
+    """Outcome of one case: median seconds of each side, ratios (see `pair_ratios`), rounds kept and set aside.
 
     `skipped` says why a case was not timed; `failed` why HEAD cannot pass it.
     """
@@ -34,6 +34,7 @@ class Timed:
     base: float = math.nan
     head: float = math.nan
     ratios: tuple = ()
+    rounds: int = 0
     set_aside: int = 0
     skipped: str = ""
     failed: str = ""
@@ -79,25 +80,35 @@ def repeats_for(call, seconds=SAMPLE_SECONDS):
 
 
 def rounds(bind, n_rounds, take=sample):
-    """Run `n_rounds` kept rounds, or thrice as many in all where others keep the machine busy.
+    """Run about `n_rounds` kept rounds on an even number of placements; thrice as many where others keep it busy.
 
-    `bind()` returns the two calls on a fresh placement and the repeats of a sample. Returns the kept rounds
-    [(base seconds, head seconds), ...] and the number set aside; where hardly any could be kept, all count.
+    `bind()` returns the two calls on a fresh placement and the repeats of a sample. Returns for each placement its kept
+    rounds [(base seconds, head seconds), ...], all of them where hardly any could be kept, and the number set aside.
     """
-    good, bad = [], []
-    while len(good) < n_rounds and len(good) + len(bad) < 3 * n_rounds:
+    placements, set_aside = [], 0
+    for _ in range(2 * max(1, round(n_rounds / (2 * ROUNDS_PER_PLACEMENT)))):
         calls, repeats = bind()
-        for turn in range(min(ROUNDS_PER_PLACEMENT, n_rounds)):
+        good, bad = [], []
+        while len(good) < ROUNDS_PER_PLACEMENT and len(good) + len(bad) < 3 * ROUNDS_PER_PLACEMENT:
             times, calm = [0.0, 0.0], True
-            for side in (0, 1) if turn % 2 == 0 else (1, 0):
+            for side in (0, 1) if (len(good) + len(bad)) % 2 == 0 else (1, 0):
                 times[side], undisturbed = take(calls[side], repeats)
                 calm = calm and undisturbed
             (good if calm else bad).append(tuple(times))
-            if len(good) == n_rounds:
-                break
-    if len(good) < max(3, n_rounds // 4):
-        return good + bad, 0
-    return good, len(bad)
+        if len(good) < ROUNDS_PER_PLACEMENT // 2:
+            good, bad = good + bad, []
+        placements.append(good)
+        set_aside += len(bad)
+    return placements, set_aside
+
+
+def pair_ratios(placements):
+    """A ratio for each two placements, in which the sides exchanged their memory.
+
+    The geometric mean of both medians: what one side gained by where its memory lay it lost in the other placement.
+    """
+    medians = [statistics.median(head / base for base, head in kept) for kept in placements]
+    return tuple(math.sqrt(a * b) for a, b in zip(medians[::2], medians[1::2], strict=True))
 
 
 def time_case(case, base, head, n_rounds):
@@ -120,11 +131,12 @@ def time_case(case, base, head, n_rounds):
     del arrays, expected, result
     gc.disable()
     try:
-        kept, outcome.set_aside = rounds(_placements(case, base, head), n_rounds)
+        placements, outcome.set_aside = rounds(_placements(case, base, head), n_rounds)
     finally:
         gc.enable()
+    kept = [pair for placement in placements for pair in placement]
     outcome.base, outcome.head = (statistics.median(column) for column in zip(*kept, strict=True))
-    outcome.ratios = tuple(b / a for a, b in kept)
+    outcome.ratios, outcome.rounds = pair_ratios(placements), len(kept)
     return outcome
 
 

@@ -48,7 +48,7 @@ def fake_timer(factors, calls=None, seed=0, skipped=()):
             calls.append((list(names), rounds, head_first))
         for name in names:
             outcome = gate_rounds.Timed(
-                name, 1e-3, 1e-3 * factors.get(name, 1), noisy(factors.get(name, 1), next(seeds))
+                name, 1e-3, 1e-3 * factors.get(name, 1), noisy(factors.get(name, 1), next(seeds)), rounds
             )
             if name in skipped:
                 outcome = gate_rounds.Timed(name, skipped="BASE has no such thing")
@@ -81,7 +81,7 @@ def test_a_suspect_is_timed_again_before_it_is_accused():
     (row,) = [row for row in gate_compare.timed(chosen, fake_timer({guilty: 1.3}, calls)) if row.slower]
     names = [case.name for case in chosen.cases]
     assert calls == [(names, 48, False), ([guilty], 96, True), ([guilty], 96, False)]
-    assert (row.attempts, row.rounds) == (3, 144)
+    assert (row.attempts, row.rounds) == (3, 240)
 
 
 @pytest.mark.parametrize("wrong", [1.5, 0.7])
@@ -91,7 +91,7 @@ def test_a_first_look_that_was_wrong_is_taken_back(wrong):
 
     def time_cases(names, rounds, head_first):
         factor = next(first)
-        yield {"case": name, "base": 1.0, "head": 1.0, "ratios": [factor] * 9, "skipped": "", "failed": ""}
+        yield {"case": name, "base": 1.0, "head": 1.0, "ratios": [factor] * 9, "rounds": 9, "skipped": "", "failed": ""}
 
     (row,) = gate_compare.timed(options(1), time_cases)
     assert (row.slower, row.ratio, row.attempts) == (False, 1.01, 3)
@@ -113,15 +113,20 @@ def test_rounds_alternate_and_set_disturbed_ones_aside():
         order.append(call)
         return {"base": 1.0, "head": 2.0}[call], next(fates)
 
-    kept, set_aside = gate_rounds.rounds(lambda: (("base", "head"), 5), 12, take)
-    assert kept == [(1.0, 2.0)] * 12
-    assert set_aside == 11  # the second of every two rounds was disturbed
+    placements, set_aside = gate_rounds.rounds(lambda: (("base", "head"), 5), 16, take)
+    assert placements == [[(1.0, 2.0)] * 4] * 4
+    assert set_aside in range(12, 17)  # the second of every two rounds was disturbed
     assert order[:4] == ["base", "head", "head", "base"]
 
 
 def test_where_every_round_is_disturbed_all_count():
-    kept, set_aside = gate_rounds.rounds(lambda: ((1, 2), 1), 10, lambda call, repeats: (call, False))
-    assert (len(kept), set_aside) == (30, 0)
+    placements, set_aside = gate_rounds.rounds(lambda: ((1, 2), 1), 8, lambda call, repeats: (call, False))
+    assert (list(map(len, placements)), set_aside) == ([12, 12], 0)
+
+
+def test_what_memory_is_worth_cancels_where_it_is_exchanged():
+    better, worse = [(1.0, 1.08 / 1.1)] * 3 + [(1.0, 9.0)], [(1.0, 1.08 * 1.1)] * 4
+    assert gate_rounds.pair_ratios([better, worse, worse, better]) == pytest.approx((1.08, 1.08))
 
 
 def test_a_sample_repeats_and_notices_preemption():
@@ -219,9 +224,13 @@ def test_one_build_twice_is_refused(two_copies):
 
 def test_every_guarded_case_runs_and_agrees_with_the_twin(two_copies, monkeypatch):
     base, head = gate_sides.load_both(*two_copies)
-    monkeypatch.setattr(
-        gate_rounds, "rounds", lambda bind, n: ([(1.0, 1.0)], 0) if all(map(callable, bind()[0])) else 0
-    )
+
+    def bind_once(bind, n_rounds):
+        calls, _ = bind()
+        assert all(map(callable, calls))
+        return [[(1.0, 1.0)], [(1.0, 1.0)]], 0
+
+    monkeypatch.setattr(gate_rounds, "rounds", bind_once)
     monkeypatch.setattr(gate_rounds, "repeats_for", lambda call: 1)
     for case in gate_cases.GUARDED:
         outcome = gate_rounds.time_case(case, base, head, 3)
