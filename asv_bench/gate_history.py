@@ -107,10 +107,14 @@ def history(repo, n, options, write, path=RESULTS, compare=compare):
     """
     options.instructions = "off"
     every = life(repo)
-    commits = [gate_build.resolve(repo, item) for item in spread(every, n)]
-    kept = {}
+    chosen, kept = spread(every, n), {}
     if path.is_file():
-        kept = {(step["base"], step["head"]): step for step in json.loads(path.read_text(encoding="utf-8"))["steps"]}
+        before = json.loads(path.read_text(encoding="utf-8"))
+        kept = {(step["base"], step["head"]): step for step in before["steps"]}
+        stored = [commit["hash"] for commit in before["commits"]]
+        if len(stored) >= n and set(stored) <= set(every):  # go on with it: its commits, and the newest
+            chosen = list(dict.fromkeys([*stored, every[-1]]))
+    commits = [gate_build.resolve(repo, item) for item in chosen]
     content = {
         "machine": f"{cpu_name()}, {os.cpu_count()} cores",
         "date": "",
