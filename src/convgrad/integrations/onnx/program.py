@@ -158,7 +158,8 @@ class Program:
         last: dict[str, int] = {}
         for i, node in enumerate(nodes):
             last.update((name, i) for name in node.inputs)
-        homes: dict[str, Storage] = {name: Storage(0, -1, 2**62, fixed=True) for name in seen if not _made(name, nodes)}
+        made = {name for node in nodes for name in node.outputs}
+        homes: dict[str, Storage] = {name: Storage(0, -1, 2**62, fixed=True) for name in seen if name not in made}
         placed = self._homes(nodes, seen, homes, last, wanted)
         size = _place(list({id(home.family()): home.family() for home in placed.values()}.values()))
         empty_cache()  # what the first run took need not stay beside the block
@@ -352,10 +353,6 @@ def _with_residuals(nodes: list[Node], seen: dict[str, Seen], wanted: set[str]) 
             made[output] = place
             break
     return [node for node in result if node is not None]
-
-
-def _made(name: str, nodes: list[Node]) -> bool:
-    return any(name in node.outputs for node in nodes)
 
 
 def _place(storages: list[Storage]) -> int:
