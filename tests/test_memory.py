@@ -2,6 +2,7 @@
 
 import gc
 import os
+import platform
 import queue
 import subprocess
 import sys
@@ -444,3 +445,34 @@ def test_results_do_not_depend_on_what_memory_held(dtype, junk, rng):
             np.testing.assert_equal(call(), expected)
     finally:
         memory.set_junk(0)
+
+
+TRIM = """
+import numpy as np
+import convgrad
+
+
+def resident():
+    with open("/proc/self/status", encoding="ascii") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+convgrad.relu(np.ones(6_000_000, np.float32))  # 24 MB: from now on the C library takes smaller blocks from its heap
+convgrad.empty_cache()
+x = np.ones(1_000_000, np.float32)
+before = resident()
+kept = [convgrad.relu(x) for _ in range(10)]
+during = resident()
+del kept
+convgrad.empty_cache()
+print(during - before, resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the GNU C library's heap, seen through /proc")
+def test_an_emptied_cache_leaves_nothing_with_the_c_library():
+    done = subprocess.run([sys.executable, "-c", TRIM], capture_output=True, text=True, timeout=120, check=False)
+    assert not done.returncode, done.stderr
+    during, after = map(float, done.stdout.split())
+    assert during > 30
+    assert after < 10

@@ -59,6 +59,13 @@ cdef extern from *:
     }
     #define cg_system_free free
     #endif
+    /* The C library keeps freed memory as well: after one large block was freed, up to twice its size. */
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    static void cg_system_trim(void) { malloc_trim(0); }
+    #else
+    static void cg_system_trim(void) {}
+    #endif
     #if defined(__SANITIZE_ADDRESS__)  /* what is not handed out may not be touched either */
     #include <sanitizer/asan_interface.h>
     #define CG_FORBID(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
@@ -75,6 +82,7 @@ cdef extern from *:
     void CG_ALLOW(void *, size_t) noexcept nogil
     void *cg_system_alloc(size_t) noexcept nogil
     void cg_system_free(void *) noexcept nogil
+    void cg_system_trim() noexcept nogil
 
 cdef extern from "numpy/arrayobject.h":
     ctypedef struct PyDataMemAllocator:
@@ -330,6 +338,7 @@ def recall(dict known, x, weight, tuple options):
 def empty_cache():
     """Give all memory kept for reuse back to the system."""
     drop_kept()
+    cg_system_trim()
 
 
 def set_cache_limit(n_bytes):
