@@ -77,6 +77,7 @@ TITLES = {
     "conv": "Convolution",
     "twin": "Convolution",
     "ort": "Layers for inference",
+    "inference": "Convolution with packed weights",
     "onnx": "Whole ONNX models",
     "pool": "Pooling",
     "elementwise": "Activations",
