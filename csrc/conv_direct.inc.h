@@ -146,13 +146,20 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REA
     ptrdiff_t most = MIN(CHAIN_TERMS, PANEL_BYTES / (TILE_CHANNELS_MAX * LANES * (ptrdiff_t)sizeof(REAL)));
     ptrdiff_t passes = ceil_div(MAX(terms, 1), most), run = ceil_div(terms, passes);
     for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
-        ptrdiff_t n = MIN(run, terms - t);
+        ptrdiff_t n = MIN(run, terms - t), vectors = a->packed ? width / LANES : 0;
         for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
             REAL *out = result + done * result_step;
-            const REAL *soon =
-                next && done < a->block_cols ? next + done * a->cols.in_step + t * a->x_at.stride_c : out;
+            const REAL *soon = out;
+            ptrdiff_t soon_step = 0;
+            if (next && done < a->block_cols) {
+                soon = next + done * a->cols.in_step + t * a->x_at.stride_c;
+                soon_step = a->x_at.stride_c;
+            } else if (vectors) { /* weights packed for all are far away: the next ones, as many as these */
+                soon = w + (t + 2 * n) * width - vectors-- * n * LANES;
+                soon_step = LANES;
+            }
             tile.fn(w + t * width, pixel + done, offset + t, n, first ? bias : zeros, !first, out, result_step, soon,
-                    soon == out ? 0 : a->x_at.stride_c);
+                    soon_step);
         }
         if (terms == 0)
             return;
