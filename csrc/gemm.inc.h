@@ -90,7 +90,7 @@ static void gemm_panel(const cg_gemm_args *a, ptrdiff_t k0, ptrdiff_t k, ptrdiff
     }
     for (ptrdiff_t i = 0; i < k; i++, b += a->b_k, panel += wide)
         for (ptrdiff_t j = 0; j < wide; j += LANES)
-            v_store(panel + j, j + LANES <= n ? v_load(b + j) : v_load_n(b + j, n - j));
+            v_store(panel + j, j + LANES <= n ? v_load(b + j) : j < n ? v_load_n(b + j, n - j) : v_zero());
 }
 
 /* Fetch the `part`-th of `parts` parts of what the panel of b at k0, n0 is copied from. */

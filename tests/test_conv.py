@@ -377,3 +377,18 @@ def test_channels_with_equal_weights_have_equal_bits(shape, dtype, rng):
             weight = np.repeat(rng.standard_normal((1, shape[1], taps, taps)).astype(dtype), out_channels, axis=0)
             y = functional.conv2d(x, weight, padding=taps // 2, algorithm="direct")
             np.testing.assert_array_equal(y, np.broadcast_to(y[:, :1], y.shape))
+
+
+@pytest.mark.parametrize("H, W", [(3, 1), (1, 3), (5, 1), (1, 1)])
+def test_an_axis_of_one_element_may_have_any_stride_in_out(H, W, rng):
+    """NumPy calls such an array contiguous; its stride there says nothing."""
+    x, weight = rng.standard_normal((2, 4, H, W)), rng.standard_normal((3, 4, 1, 1))
+    room = np.full(1000, np.nan)
+    strides = [8 * 3 * H * W, 8 * H * W, 8 * W, 8]
+    for axis in (2, 3):
+        if (H, W)[axis - 2] == 1:
+            strides[axis] = -24
+    out = np.lib.stride_tricks.as_strided(room[500:], (2, 3, H, W), strides)
+    result = functional.conv2d(x, weight, out=out)
+    np.testing.assert_allclose(result, reference.conv2d(x, weight), rtol=1e-12)
+    assert np.isnan(room[:500]).all() and np.isnan(room[500 + result.size :]).all()

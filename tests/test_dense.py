@@ -210,6 +210,7 @@ def test_messages(module, call, error, message):
 # (rows, in, out) for every way through the products: sums along the features, rows as they lie, panels, panels of x
 # transposed; each with vectors, tiles, chains and blocks cut short.
 WAYS = [(1, 10, 300), (1, 2100, 33), (3, 130, 65), (8, 1100, 70), (64, 600, 10), (70, 515, 16), (9, 40, 50), (2, 6, 40)]
+WAYS += [(3, 4, 25), (3, 8, 41), (5, 10, 137), (16, 3, 300), (130, 16, 75), (4, 2, 71)]
 WAYS += [(17, 130, 129), (33, 300, 140), (70, 128, 300), (96, 257, 500), (97, 257, 130), (250, 70, 66), (40, 7, 530)]
 
 

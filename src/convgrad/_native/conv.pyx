@@ -284,7 +284,9 @@ cdef Plan fill(
         args.samples_are_pixels = True
         return plan
     at = args.x_at
-    if plan.one_row is not None and (args.H == 1 or at.stride_h == args.W * at.stride_w):
+    if plan.one_row is not None and (
+        args.H == 1 or (at.stride_h == args.W * at.stride_w and args.y_at.stride_h == args.W * args.y_at.stride_w)
+    ):
         args.W *= args.H
         args.H = 1
         args.rows = plan.one_row.axis
