@@ -18,6 +18,7 @@
 #include "conv_grad_pointwise.inc.h"
 #include "conv_grad_weight.inc.h"
 #include "winograd_transforms.inc.h"
+#include "conv_winograd_tiles.inc.h"
 #include "conv_winograd.inc.h"
 #include "conv_winograd_grad.inc.h"
 #include "pool_windows.inc.h"

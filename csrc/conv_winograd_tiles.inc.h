@@ -1,0 +1,185 @@
+/* Winograd's tiles on their way: images with channels in the lanes, tiles to points and back, and what of the memory is
+ * wanted soon. What the points are for is in conv_winograd.inc.h and conv_winograd_grad.inc.h.
+ */
+#define WINOGRAD_CHAIN 64
+#define WINOGRAD_CHUNK MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH) /* channels of weights transformed at a time */
+#define WINOGRAD_V_BYTES (768 << 10)
+#define WINOGRAD_WIDTH (TILE_CHANNELS_MAX * LANES)
+#define WINOGRAD_POINTS (a->m == 4 ? 36 : 16)
+
+/* First channel and width of the block of channels that c belongs to: full tiles, then what channel_vectors takes of
+ * the rest. */
+INLINE ptrdiff_t channel_block(ptrdiff_t C, ptrdiff_t c, ptrdiff_t *width) {
+    ptrdiff_t first = c / WINOGRAD_WIDTH * WINOGRAD_WIDTH;
+    while (first + (*width = channel_vectors(C - first) * LANES) <= c)
+        first += *width;
+    return first;
+}
+
+/* Rows x cols of an image from (h0, w0) on, zeros outside, as [row][col][LANES] with channels c0 .. c0+LANES-1 in the
+ * lanes. */
+static void stage_lanes(REAL *to, ptrdiff_t rows, ptrdiff_t cols, const REAL *x, const cg_strides *at,
+                        ptrdiff_t n_channels, ptrdiff_t H, ptrdiff_t W, ptrdiff_t h0, ptrdiff_t w0) {
+    ptrdiff_t j0 = w0 >= 0 ? 0 : MIN(cols, -w0), j1 = MAX(j0, MIN(cols, W - w0));
+    ptrdiff_t i0 = h0 >= 0 ? 0 : MIN(rows, -h0), i1 = MAX(i0, MIN(rows, H - h0));
+    fill_run(to, 0, i0 * cols * LANES);
+    fill_run(to + i1 * cols * LANES, 0, (rows - i1) * cols * LANES);
+    for (ptrdiff_t i = i0; i < i1; i++) {
+        for (ptrdiff_t j = 0; j < j0; j++)
+            v_store(to + (i * cols + j) * LANES, v_zero());
+        for (ptrdiff_t j = j1; j < cols; j++)
+            v_store(to + (i * cols + j) * LANES, v_zero());
+    }
+    if (i0 == i1 || j0 == j1)
+        return;
+    const REAL *from = x + (h0 + i0) * at->stride_h + (w0 + j0) * at->stride_w;
+    ptrdiff_t n = j1 - j0, pixels = (i1 - i0) * n;
+    if (at->stride_w == 1 && at->stride_h == n && n_channels == LANES && pixels >= LANES) {
+        /* Whole rows that follow each other: one run of pixels, transposed LANES at a time across row ends, the last
+         * ones overlapping. */
+        ptrdiff_t i = i0, j = j0;
+        for (ptrdiff_t p = 0; p < pixels;) {
+            vec v[LANES];
+            UNROLL for (int c = 0; c < LANES; c++) v[c] = v_load(from + p + c * at->stride_c);
+            v_transpose(v);
+            if (j + LANES <= j1) {
+                UNROLL for (int q = 0; q < LANES; q++) v_store(to + (i * cols + j + q) * LANES, v[q]);
+                j += LANES;
+                if (j == j1)
+                    j = j0, i++;
+            } else
+                for (int q = 0; q < LANES; q++) {
+                    v_store(to + (i * cols + j) * LANES, v[q]);
+                    if (++j == j1)
+                        j = j0, i++;
+                }
+            p += LANES;
+            if (p < pixels && p + LANES > pixels) {
+                p = pixels - LANES;
+                i = i0 + p / n;
+                j = j0 + p % n;
+            }
+        }
+        return;
+    }
+    for (ptrdiff_t i = i0; i < i1; i++, from += at->stride_h) {
+        REAL *row = to + (i * cols + j0) * LANES;
+        if (at->stride_c == 1)
+            for (ptrdiff_t j = 0; j < n; j++)
+                v_store(row + j * LANES, n_channels == LANES ? v_load(from + j * at->stride_w)
+                                                             : v_load_n(from + j * at->stride_w, n_channels));
+        else if (at->stride_w == 1)
+            transpose_block(row, LANES, from, at->stride_c, n_channels, n, 1);
+        else
+            for (ptrdiff_t j = 0; j < n; j++)
+                for (int c = 0; c < LANES; c++)
+                    row[j * LANES + c] = c < n_channels ? from[c * at->stride_c + j * at->stride_w] : 0;
+    }
+}
+
+/* a x a staged pixels -> a * a points. Stores that go to L2 wait for their lines unless the next tile's, `width`
+ * further, are asked for now. */
+INLINE void input_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *v, ptrdiff_t point, ptrdiff_t width) {
+    const int a = m + 2;
+    vec t[36], o[6];
+    UNROLL for (int j = 0; j < a; j++) { /* BT d, column by column */
+        vec d[6];
+        UNROLL for (int i = 0; i < a; i++) d[i] = v_load(stage + (i * cols + j) * LANES);
+        winograd_bt(m, d, 1, t + j, a);
+    }
+    UNROLL for (int i = 0; i < a; i++) { /* (BT d) B, row by row */
+        winograd_bt(m, t + i * a, 1, o, 1);
+        UNROLL for (int j = 0; j < a; j++) {
+            PREFETCH_WRITE(v + (i * a + j) * point + width);
+            v_store(v + (i * a + j) * point, o[j]);
+        }
+    }
+}
+
+/* m x m staged gradients -> a * a points: A z AT. */
+INLINE void gradient_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *g, ptrdiff_t point, ptrdiff_t width) {
+    const int a = m + 2;
+    vec t[24], o[6];
+    UNROLL for (int j = 0; j < m; j++) {
+        vec z[4];
+        UNROLL for (int i = 0; i < m; i++) z[i] = v_load(stage + (i * cols + j) * LANES);
+        winograd_a(m, z, 1, t + j, m);
+    }
+    UNROLL for (int i = 0; i < a; i++) {
+        winograd_a(m, t + i * m, 1, o, 1);
+        UNROLL for (int j = 0; j < a; j++) {
+            PREFETCH_WRITE(g + (i * a + j) * point + width);
+            v_store(g + (i * a + j) * point, o[j]);
+        }
+    }
+}
+
+/* a * a points -> m x m outputs: AT p A. */
+INLINE void output_tile(const int m, const REAL *p, ptrdiff_t point, vec bias, vec *y) {
+    const int a = m + 2;
+    vec t[24];
+    UNROLL for (int j = 0; j < a; j++) {
+        vec c[6];
+        UNROLL for (int i = 0; i < a; i++) c[i] = v_load(p + (i * a + j) * point);
+        winograd_at(m, c, 1, t + j, a);
+    }
+    UNROLL for (int i = 0; i < m; i++) {
+        winograd_at(m, t + i * a, 1, y + i * m, 1);
+        UNROLL for (int j = 0; j < m; j++) y[i * m + j] += bias;
+    }
+}
+
+/* 3x3 weights of LANES channels k -> a * a points. */
+INLINE void weight_tile(const int m, const vec *w, REAL *u, ptrdiff_t point, ptrdiff_t width) {
+    const int a = m + 2;
+    vec t[18], o[6];
+    UNROLL for (int s = 0; s < 3; s++) winograd_g(m, w + s, 3, t + s, 3);
+    UNROLL for (int i = 0; i < a; i++) {
+        winograd_g(m, t + i * 3, 1, o, 1);
+        UNROLL for (int j = 0; j < a; j++) {
+            PREFETCH_WRITE(u + (i * a + j) * point + width);
+            v_store(u + (i * a + j) * point, o[j]);
+        }
+    }
+}
+
+/* Memory that is wanted soon: `runs` runs of `run` elements, `stride` apart, of which the first `done` elements of the
+ * first run are asked for. */
+typedef struct {
+    const REAL *from;
+    ptrdiff_t runs, run, stride, done;
+} wanted;
+
+/* Rows row0 .. row1-1 of `tile` pixels each of `channels` planes of an image. Tile rows count over samples. */
+static wanted wanted_rows(const REAL *image, const cg_strides *at, ptrdiff_t channels, ptrdiff_t H, ptrdiff_t tile,
+                          ptrdiff_t tile_rows, ptrdiff_t row0, ptrdiff_t row1) {
+    ptrdiff_t sample = row0 / tile_rows, i = row0 % tile_rows, samples = ceil_div(row1, tile_rows) - sample;
+    ptrdiff_t rows = MIN(H - i * tile, (row1 - row0) * tile);
+    wanted w = {image + sample * at->stride_n + i * tile * at->stride_h, channels, rows * at->stride_h, at->stride_c,
+                0};
+    if (row1 <= row0)
+        w.runs = 0;
+    else if (samples > 1) /* whole samples: more than asked for at both ends */
+        w.runs = samples, w.run = at->stride_c == 1 ? at->stride_n : channels * at->stride_c, w.stride = at->stride_n;
+    else if (at->stride_c == 1)
+        w.runs = 1;
+    else if (i == 0 && rows == H && w.run == w.stride) /* planes that follow each other */
+        w.runs = 1, w.run *= channels;
+    return w;
+}
+
+/* The next n cache lines (at most) of a list of two; the step to give to a tile with them, 0 where nothing is left. */
+INLINE const REAL *want_next(wanted *list, ptrdiff_t n, ptrdiff_t *step) {
+    if (list->runs == 0)
+        list++;
+    if (list->runs == 0) {
+        *step = 0;
+        return list->from;
+    }
+    const REAL *p = list->from + list->done;
+    list->done += n * LANES;
+    if (list->done >= list->run)
+        list->done = 0, list->runs--, list->from += list->stride;
+    *step = LANES;
+    return p;
+}
