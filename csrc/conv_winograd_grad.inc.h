@@ -71,9 +71,8 @@ KERNEL_PLAN(winograd_grad_products) {
 
 /* du[k - k0][c - c0] of one point and at most WINOGRAD_WIDTH channels each way, rows `row` apart: products added up
  * over all tiles of the range. Meanwhile what `soon` lists (two entries) is fetched into L2. */
-static void gradient_products(const cg_winograd_args *a, ptrdiff_t tiles, const REAL *v, const REAL *g, ptrdiff_t c0,
-                              ptrdiff_t c1, ptrdiff_t k0, ptrdiff_t k1, REAL *du, ptrdiff_t row, int add,
-                              wanted *soon) {
+static void gradient_products(ptrdiff_t tiles, const REAL *v, const REAL *g, ptrdiff_t c0, ptrdiff_t c1, ptrdiff_t k0,
+                              ptrdiff_t k1, REAL *du, ptrdiff_t row, int add, wanted *soon) {
     int32_t offset[GRADIENT_RUN];
     for (ptrdiff_t c = c0, width; c < c1; c += width) {
         width = channel_vectors(c1 - c) * LANES;
@@ -159,7 +158,7 @@ KERNEL_RUN(winograd_grad_products) {
         if (block + 1 < end)
             want_operands(a, tiles, (block + 1) / (n_c * n_k), (block + 1) % n_c * WINOGRAD_WIDTH,
                           (block + 1) / n_c % n_k * WINOGRAD_WIDTH, soon);
-        gradient_products(a, tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
+        gradient_products(tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
                           MIN(a->C, c0 + WINOGRAD_WIDTH), k0, MIN(K, k0 + WINOGRAD_WIDTH),
                           (REAL *)a->du + p * a->point_u + k0 * row + c0, row, a->add, soon);
     }
@@ -206,8 +205,8 @@ KERNEL_RUN(winograd_grad_fused) {
             wanted soon[2] = {{0}, {0}};
             if (p + 1 < WINOGRAD_POINTS)
                 want_operands(a, tiles, p + 1, c0, k0, soon);
-            gradient_products(a, tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
-                              c1, k0, k1, du + p * a->point_u, WINOGRAD_WIDTH, 0, soon);
+            gradient_products(tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0, c1,
+                              k0, k1, du + p * a->point_u, WINOGRAD_WIDTH, 0, soon);
         }
         gradient_weights(a, a->k0 + k0, k1 - k0, c0, c1, du, WINOGRAD_WIDTH, a->point_u);
     }

@@ -39,7 +39,7 @@ def test_memory_stays_flat_over_mixed_calls():
 def test_memory_that_grows_is_noticed(monkeypatch):
     leaked = []
     monkeypatch.setattr(calls, "CALLS", {"relu": calls.CALLS["relu"]})
-    monkeypatch.setattr(calls, "pooling", lambda draw, rng: leaked.append(bytearray(os.urandom(1024)) * 400))
+    monkeypatch.setattr(calls, "pooling", lambda draw, rng: leaked.append(bytearray(os.urandom(1024)) * 4000))
     figures = calls.run(1500, 150, say=lambda text: None)
     assert len(leaked) > 30
     assert calls.grew(figures)
