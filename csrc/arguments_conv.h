@@ -108,8 +108,9 @@ typedef struct {
     int add;                      /* add to du */
     int activation;
     double parameter;
-    ptrdiff_t row0, row1; /* range of tile rows (over all samples) to work on; row1 = 0: all */
-    ptrdiff_t k0, k1;     /* range of output channels to work on; k1 = 0: all */
+    ptrdiff_t row0, row1;  /* range of tile rows (over all samples) to work on; row1 = 0: all */
+    ptrdiff_t k0, k1;      /* range of output channels to work on; k1 = 0: all */
+    ptrdiff_t range_tiles; /* gradient by the weight: tiles of a range, by which its sums are cut (IN) */
     /* filled by the plan */
     ptrdiff_t tile_rows, tile_cols; /* of one sample */
     ptrdiff_t block_rows, block_cols, n_col_blocks, block_tiles;

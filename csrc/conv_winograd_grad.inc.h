@@ -70,14 +70,16 @@ KERNEL_PLAN(winograd_grad_products) {
 }
 
 /* du[k - k0][c - c0] of one point and at most WINOGRAD_WIDTH channels each way, rows `row` apart: products added up
- * over all tiles of the range. Meanwhile what `soon` lists (two entries) is fetched into L2. */
-static void gradient_products(ptrdiff_t tiles, const REAL *v, const REAL *g, ptrdiff_t c0, ptrdiff_t c1, ptrdiff_t k0,
-                              ptrdiff_t k1, REAL *du, ptrdiff_t row, int add, wanted *soon) {
+ * over all tiles of the range. Chains end where ranges of at most a->range_tiles would, so that sums are the same
+ * however many are taken at once. Meanwhile what `soon` lists (two entries) is fetched into L2. */
+static void gradient_products(const cg_winograd_args *a, ptrdiff_t tiles, const REAL *v, const REAL *g, ptrdiff_t c0,
+                              ptrdiff_t c1, ptrdiff_t k0, ptrdiff_t k1, REAL *du, ptrdiff_t row, int add,
+                              wanted *soon) {
     int32_t offset[GRADIENT_RUN];
     for (ptrdiff_t c = c0, width; c < c1; c += width) {
         width = channel_vectors(c1 - c) * LANES;
-        for (ptrdiff_t t0 = 0; t0 < tiles; t0 += GRADIENT_RUN) {
-            ptrdiff_t run = MIN(GRADIENT_RUN, tiles - t0);
+        for (ptrdiff_t t0 = 0, run; t0 < tiles; t0 += run) {
+            run = MIN(GRADIENT_RUN, MIN(tiles, t0 - t0 % a->range_tiles + a->range_tiles) - t0);
             for (ptrdiff_t k = k0, g_width; k < k1; k += g_width) {
                 g_width = channel_vectors(k1 - k) * LANES;
                 ptrdiff_t n = MIN(g_width, k1 - k);
@@ -158,7 +160,7 @@ KERNEL_RUN(winograd_grad_products) {
         if (block + 1 < end)
             want_operands(a, tiles, (block + 1) / (n_c * n_k), (block + 1) % n_c * WINOGRAD_WIDTH,
                           (block + 1) / n_c % n_k * WINOGRAD_WIDTH, soon);
-        gradient_products(tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
+        gradient_products(a, tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
                           MIN(a->C, c0 + WINOGRAD_WIDTH), k0, MIN(K, k0 + WINOGRAD_WIDTH),
                           (REAL *)a->du + p * a->point_u + k0 * row + c0, row, a->add, soon);
     }
@@ -205,8 +207,8 @@ KERNEL_RUN(winograd_grad_fused) {
             wanted soon[2] = {{0}, {0}};
             if (p + 1 < WINOGRAD_POINTS)
                 want_operands(a, tiles, p + 1, c0, k0, soon);
-            gradient_products(tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0, c1,
-                              k0, k1, du + p * a->point_u, WINOGRAD_WIDTH, 0, soon);
+            gradient_products(a, tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
+                              c1, k0, k1, du + p * a->point_u, WINOGRAD_WIDTH, 0, soon);
         }
         gradient_weights(a, a->k0 + k0, k1 - k0, c0, c1, du, WINOGRAD_WIDTH, a->point_u);
     }

@@ -38,7 +38,7 @@ static void spread_pairs(const cg_max_pool_backward_args *a, ptrdiff_t p, ptrdif
             for (ptrdiff_t t = 0; t < w->OW; t += LANES) {
                 if (r == 0 || !once) {
                     index = load_indices(a, at + t, total);
-                    grad = pool_load(g + at + t, g_end, w->OW - t);
+                    grad = v_zero() + pool_load(g + at + t, g_end, w->OW - t); /* -0 to 0, as all sums begin there */
                 }
                 vec first = v_blend(v_ieq(index, v_iset1((INT)(2 * r))), grad, v_zero());
                 vec second = v_blend(v_ieq(index, v_iset1((INT)(2 * r + 1))), grad, v_zero());

@@ -73,8 +73,7 @@ static int gather_small(const cg_max_pool_backward_args *a, ptrdiff_t p, const s
         for (ptrdiff_t k = 0; k < n; k++, tap++) {
             ivec lane = v_iload(tap->lane);
             ivec index = (ivec)V_PERMUTE((vec)v_load_u8(indices + tap->from), lane);
-            vec part = v_blend(v_ieq(index, v_iload(tap->index)), V_PERMUTE(v_load(grad + tap->from), lane), v_zero());
-            sum = n == 1 ? part : sum + part;
+            sum += v_blend(v_ieq(index, v_iload(tap->index)), V_PERMUTE(v_load(grad + tap->from), lane), v_zero());
         }
         v_store(out + MIN(q, pixels - LANES), sum);
     }

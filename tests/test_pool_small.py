@@ -22,3 +22,16 @@ def test_equals_the_twin(kernel, stride, padding, dtype, rng):
             )
             tolerance = 16 * np.finfo(dtype).eps  # sums of up to four
             np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance, err_msg=str((H, W, planes)))
+
+
+@pytest.mark.parametrize("kernel, stride", [(2, 2), (3, 3), (3, 2)])
+def test_a_sample_has_the_same_bits_in_any_batch(kernel, stride, rng):
+    x = rng.integers(-3, 4, (8, 3, 14, 14)).astype(np.float32)
+    y, indices = functional.max_pool2d(x, kernel, stride=stride, return_indices=True)
+    grad = rng.standard_normal(y.shape).astype(np.float32)
+    grad[grad < -1] = -0.0
+    whole = functional.max_pool2d_backward(grad, indices, x.shape, kernel, stride=stride)
+    for n in range(len(x)):
+        one = slice(n, n + 1)
+        alone = functional.max_pool2d_backward(grad[one], indices[one], x[one].shape, kernel, stride=stride)
+        assert alone.tobytes() == whole[one].tobytes()

@@ -45,6 +45,12 @@ CALLS = {
         draw(4, 48, 20, 20), draw(48, 1, 3, 3), (4, 48, 40, 40), groups=48, stride=2, **SAME
     ),
     "conv2d whole planes": lambda: functional.conv2d(draw(20, 24, 7, 6), draw(200, 24, 7, 6)),
+    "conv2d_grad_weight winograd, blocks for some threads": lambda: functional.conv2d_grad_weight(
+        draw(2, 96, 36, 36), draw(2, 32, 36, 36), 3, **SAME
+    ),
+    "conv2d_grad_weight winograd, blocks for few threads": lambda: functional.conv2d_grad_weight(
+        draw(1, 70, 50, 50), draw(1, 130, 50, 50), 3, **SAME
+    ),
     "conv2d_grad_weight whole planes": lambda: functional.conv2d_grad_weight(
         draw(20, 200, 1, 1), draw(20, 24, 7, 6), (7, 6)
     ),

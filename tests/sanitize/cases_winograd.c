@@ -91,6 +91,7 @@ static void winograd_by_weight(drive *d) {
     a.grad_output = numbers(d, a.N * a.K * a.OH * a.OW);
     a.y = blank(d, a.K * a.C * 9);
     const ptrdiff_t C = round_up(a.C, lanes), rows = tile_rows(&a), most = (rows + share - 1) / share;
+    a.range_tiles = most * ((a.OW + a.m - 1) / a.m);
     if (fused) {
         a.v = shared(d, &a, C, rows);
         a.g = shared(d, &a, round_up(a.K, lanes), rows);

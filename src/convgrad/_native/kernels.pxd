@@ -142,7 +142,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t w_k, w_c, w_r, w_s
         int flip, m, add, activation
         double parameter
-        ptrdiff_t row0, row1, k0, k1, block_rows, block_cols
+        ptrdiff_t row0, row1, k0, k1, range_tiles, block_rows, block_cols
 
     ctypedef struct cg_conv_grad_weight_args:
         cg_task task

@@ -124,28 +124,34 @@ cdef bint all_tiles_at_once(cg_winograd_args *args, int dtype) noexcept:
     return args.task.n_blocks >= 2 * args.task.threads or threads_for(&args.task) == 1
 
 
+cdef void give_all(const cg_winograd_args *args) noexcept:
+    if args.v != NULL:
+        give(args.v)
+    if args.g != NULL:
+        give(args.g)
+    if args.du != NULL:
+        give(args.du)
+
+
 cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
-    """Gradient by the weight: ranges of k, in each all ranges of tile rows in order."""
+    """Gradient by the weight: all tiles at once, or ranges of k, in each all ranges of tile rows in order. The bits are
+    the same either way."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), k, row
     cdef ptrdiff_t k_step = channels_at_once(args, dtype)
     cdef ptrdiff_t most = gradient_rows(args, dtype, C, k_step)
+    cdef bint at_once = all_tiles_at_once(args, dtype)
+    args.range_tiles = most * tile_cols(args)
+    if at_once:
+        k_step, most = round_up(args.K, tables[dtype].lanes), rows
     args.v = args.g = args.du = NULL
-    if all_tiles_at_once(args, dtype):
-        try:
-            args.v = buffer(shared_bytes(args, dtype, C, rows))
-            args.g = buffer(shared_bytes(args, dtype, round_up(args.K, tables[dtype].lanes), rows))
-            execute(CG_KERNEL_winograd_input, dtype, args)
-            execute(CG_KERNEL_winograd_grad_output, dtype, args)
-            execute(CG_KERNEL_winograd_grad_fused, dtype, args)
-        finally:
-            if args.v != NULL:
-                give(args.v)
-            if args.g != NULL:
-                give(args.g)
-        return 0
     try:
         args.v = buffer(shared_bytes(args, dtype, C, most))
         args.g = buffer(shared_bytes(args, dtype, k_step, most))
+        if at_once:
+            execute(CG_KERNEL_winograd_input, dtype, args)
+            execute(CG_KERNEL_winograd_grad_output, dtype, args)
+            execute(CG_KERNEL_winograd_grad_fused, dtype, args)
+            return 0
         args.du = buffer(products_bytes(args, dtype, C, k_step))
         for k in range(0, args.K, k_step):
             args.k0, args.k1 = k, min(args.K, k + k_step)
@@ -158,12 +164,7 @@ cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
                 execute(CG_KERNEL_winograd_grad_products, dtype, args)
             execute(CG_KERNEL_winograd_grad_weight, dtype, args)
     finally:
-        if args.v != NULL:
-            give(args.v)
-        if args.g != NULL:
-            give(args.g)
-        if args.du != NULL:
-            give(args.du)
+        give_all(args)
     return 0
 
 
