@@ -72,7 +72,7 @@ SMALLER = (
     "scalar",
     "sse2",
     "_cyutility",
-    *(f"_native/{name}" for name in ("local", "norm", "pool", "training", "winograd")),
+    *(f"_native/{name}" for name in ("local", "norm", "pool", "dense", "winograd", "conv_plan")),
 )
 
 

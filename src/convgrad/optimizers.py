@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._native import training as native_kernels
+from ._native import dense as native_kernels
 from .backends import is_native
 from .optimizer_state import read_states, written_states
 from .reference import optimizer_kernels as numpy_kernels

@@ -3,9 +3,10 @@
 from typing import Any
 
 conv: Any
+conv_plan: Any
+dense: Any
 elementwise: Any
 local: Any
 norm: Any
 pool: Any
 rows: Any
-training: Any

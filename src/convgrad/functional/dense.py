@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, overload
 
 from .. import dense_calls as calls
-from .._native import training as native_kernels
+from .._native import dense as native_kernels
 from ..backends import is_native
 from ..reference import dense_kernels as numpy_kernels
 from ..typing import Activation, Array, Float, PartialTriple, Triple

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import backends
 from .._native import conv as _native
-from .._native import runtime
+from .._native import conv_plan, runtime
 from .._native.memory import empty
 from ..activations import resolve
 from ..call_checks import check_vectors, sizes
@@ -277,5 +277,5 @@ def explain_conv2d(
     y = np.empty(shape.output_shape, dtype)
     source, target = (y, x) if direction == "grad_input" else (x, y)
     account.update(_native.explain(shape, DIRECTIONS.index(direction), source, weight, target))
-    account["reason"] = _native.reason(shape, dtype == np.float32, DIRECTIONS.index(direction))
+    account["reason"] = conv_plan.reason(shape, dtype == np.float32, DIRECTIONS.index(direction))
     return account

@@ -1,4 +1,4 @@
-"""What training needs beside layers: the products of fully connected layers, and the steps of optimizers.
+"""What fully connected layers and optimizers run: products, and steps over all parameters.
 
 x, grad_output and weight have two axes and any strides; where neither is of adjacent numbers they are copied first. An
 optimizer's step is one call for all parameters, in which each array is read and written once.
