@@ -45,6 +45,16 @@ def in_threads(n, work):
         raise errors[0]
 
 
+def in_hurried_threads(n, work):
+    """The same, threads taking turns as often as Python lets them."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        in_threads(n, work)
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def assert_same(actual, expected, what):
     """The same bits, whatever a functional returns."""
     if isinstance(expected, (tuple, list)):
@@ -197,12 +207,7 @@ def test_a_layer_in_evaluation_mode_gives_each_thread_its_own_result(layer, shap
         for _ in range(1500):
             assert layer(inputs[i]).tobytes() == expected[i].tobytes()
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        in_threads(8, work)
-    finally:
-        sys.setswitchinterval(interval)
+    in_hurried_threads(8, work)
 
 
 def test_packed_weights_of_many_sizes_in_many_threads(rng):
@@ -216,12 +221,7 @@ def test_packed_weights_of_many_sizes_in_many_threads(rng):
             which = (i * 5 + turn) % len(inputs)
             assert layer(inputs[which]).tobytes() == expected[which].tobytes()
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        in_threads(8, work)
-    finally:
-        sys.setswitchinterval(interval)
+    in_hurried_threads(8, work)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
