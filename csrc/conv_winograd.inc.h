@@ -66,6 +66,8 @@ static void transform_weights(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t
         ptrdiff_t lanes = MAX(0, MIN(LANES, n - kv));
         for (ptrdiff_t c = c0; c < c1; c++) {
             const REAL *w = (const REAL *)a->weight + (k0 + kv) * a->w_k + c * a->w_c;
+            for (ptrdiff_t i = 0; a->w_k == 9 && a->w_c != 9 && i < 9 * LANES; i += SOON_STEP)
+                PREFETCH(w + WEIGHTS_SOON * a->w_c + i); /* far apart: nothing else would fetch them */
             vec g[9];
             if (lanes == 0)
                 UNROLL for (int i = 0; i < 9; i++) g[i] = v_zero();
