@@ -19,7 +19,8 @@
     X(winograd_grad_output)                                                                                            \
     X(winograd_grad_products)                                                                                          \
     X(winograd_grad_weight)                                                                                            \
-    X(winograd_grad_fused)
+    X(winograd_grad_fused)                                                                                             \
+    X(winograd_grad_ranges)
 
 /* One residue class of the output positions along an axis, and the kernel positions that reach it.
  *
@@ -111,6 +112,7 @@ typedef struct {
     ptrdiff_t row0, row1;  /* range of tile rows (over all samples) to work on; row1 = 0: all */
     ptrdiff_t k0, k1;      /* range of output channels to work on; k1 = 0: all */
     ptrdiff_t range_tiles; /* gradient by the weight: tiles of a range, by which its sums are cut (IN) */
+    ptrdiff_t n_sums;      /* that du holds, to be added up; 0: one */
     /* filled by the plan */
     ptrdiff_t tile_rows, tile_cols; /* of one sample */
     ptrdiff_t block_rows, block_cols, n_col_blocks, block_tiles;

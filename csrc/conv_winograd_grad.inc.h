@@ -179,7 +179,56 @@ KERNEL_RUN(winograd_grad_weight) {
     (void)scratch_;
     const cg_winograd_args *a = args_;
     ptrdiff_t row = round_up(a->C, LANES);
-    gradient_weights(a, a->k0 + begin, end - begin, 0, a->C, (const REAL *)a->du + begin * row, row, a->point_u);
+    REAL *du = (REAL *)a->du + begin * row;
+    for (ptrdiff_t i = 1; i < a->n_sums; i++)
+        for (int p = 0; p < WINOGRAD_POINTS; p++)
+            for (ptrdiff_t j = 0; j < (end - begin) * row; j += LANES) {
+                REAL *to = du + p * a->point_u + j;
+                v_store(to, v_load(to) + v_load(to + i * WINOGRAD_POINTS * a->point_u));
+            }
+    gradient_weights(a, a->k0 + begin, end - begin, 0, a->C, du, row, a->point_u);
+}
+
+/* Few channels: every thread takes ranges of tiles of its own through all steps in its L2. Range i goes into sum
+ * i % n_sums of du, so the order of additions is the same for any number of threads; with no more ranges than sums it
+ * is that of one range after the other. */
+#define GRADIENT_SUMS 8
+
+KERNEL_PLAN(winograd_grad_ranges) {
+    cg_winograd_args *a = args_;
+    winograd_geometry(a);
+    ptrdiff_t lanes = round_up(a->C, LANES) + round_up(a->K, LANES), at = 0;
+    a->n_sums = MIN(GRADIENT_SUMS, ceil_div(a->row1 - a->row0, a->range_tiles / a->tile_cols));
+    a->v_at = at, at += round_up(WINOGRAD_POINTS * (round_up(a->C, LANES) * a->range_tiles + LANES) * sizeof(REAL), 64);
+    a->m_at = at, at += round_up(WINOGRAD_POINTS * (round_up(a->K, LANES) * a->range_tiles + LANES) * sizeof(REAL), 64);
+    a->stage_at = at, at += input_stage_bytes(a, a->tile_cols);
+    a->task.n_blocks = a->n_sums;
+    a->task.scratch_bytes = (size_t)at;
+    a->task.work = (a->row1 - a->row0) * a->tile_cols * WINOGRAD_POINTS * (1.5 * lanes + 0.25 * a->C * a->K);
+}
+
+/* All blocks of another of these kernels. */
+#define WHOLE(kernel, args, scratch)                                                                                   \
+    (CG_JOIN(kernel##_plan__, CG_SUFFIX)(args),                                                                        \
+     CG_JOIN(kernel##_run__, CG_SUFFIX)(args, 0, (args)->task.n_blocks, scratch))
+
+KERNEL_RUN(winograd_grad_ranges) {
+    const cg_winograd_args *a = args_;
+    char *scratch = scratch_;
+    ptrdiff_t rows = a->range_tiles / a->tile_cols;
+    for (ptrdiff_t block = begin; block < end; block++) {
+        cg_winograd_args range = *a;
+        ptrdiff_t i = block % 2 ? a->n_sums - 1 - block / 2 : block / 2; /* the first sums have a range more: spread */
+        range.v = scratch + a->v_at, range.g = scratch + a->m_at, range.add = 0;
+        range.du = (REAL *)a->du + i * WINOGRAD_POINTS * winograd_point_du(a);
+        for (ptrdiff_t row = a->row0 + i * rows; row < a->row1; row += a->n_sums * rows) {
+            range.row0 = row, range.row1 = MIN(a->row1, row + rows);
+            WHOLE(winograd_input, &range, scratch + a->stage_at);
+            WHOLE(winograd_grad_output, &range, scratch + a->stage_at);
+            WHOLE(winograd_grad_products, &range, scratch + a->stage_at);
+            range.add = 1;
+        }
+    }
 }
 
 /* Few tiles: v and g hold all of them. Blocks of channels by channels go through all points and back to the taps while

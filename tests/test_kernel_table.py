@@ -59,6 +59,10 @@ CALLS = {
     "conv2d_grad_weight: winograd": (
         WINOGRAD_GRAD_WEIGHT, lambda f, a: f(a(*Y), a(*X), 3, algorithm="winograd"),
     ),
+    "conv2d_grad_weight: winograd, few channels": (
+        ("winograd_grad_ranges", "winograd_grad_weight"),
+        lambda f, a: f(a(2, 4, 200, 20), a(2, 5, 200, 20), 3, padding=1, algorithm="winograd"),
+    ),
     "conv2d_grad_weight: winograd, many tiles": (
         ("winograd_input", "winograd_grad_output", "winograd_grad_products", "winograd_grad_weight"),
         lambda f, a: f(a(1, 4, 56, 60), a(1, 4, 58, 62), 3, algorithm="winograd"),

@@ -48,6 +48,9 @@ CALLS = {
     "conv2d_grad_weight winograd, blocks for some threads": lambda: functional.conv2d_grad_weight(
         draw(2, 96, 36, 36), draw(2, 32, 36, 36), 3, **SAME
     ),
+    "conv2d_grad_weight winograd, ranges of each thread's own": lambda: functional.conv2d_grad_weight(
+        draw(5, 24, 36, 36), draw(5, 20, 36, 36), 3, **SAME
+    ),
     "conv2d_grad_weight winograd, blocks for few threads": lambda: functional.conv2d_grad_weight(
         draw(1, 70, 50, 50), draw(1, 130, 50, 50), 3, **SAME
     ),

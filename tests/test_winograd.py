@@ -65,9 +65,9 @@ def test_every_size(rng):
                 check_three(results, expected, (144, 144, 2 * H * W), WORST[name], (H, W, padding))
 
 
-@pytest.mark.parametrize("C, K", [(1, 1), (3, 17), (16, 33), (65, 15), (31, 80), (130, 520)])
+@pytest.mark.parametrize("C, K", [(1, 1), (3, 17), (16, 33), (65, 15), (31, 80), (64, 20), (130, 520)])
 def test_gradient_by_the_weight_in_ranges_of_tiles_and_channels(C, K, rng):
-    H, W = 57, 62
+    H, W = 67, 62
     arrays = problem(rng, 1 + (C == 1), C, K, H, W, PADDINGS[0])
     options = dict(kernel_size=3, padding=PADDINGS[0])
     expected = reference.conv2d_grad_weight(arrays[3], arrays[0], **options)
@@ -75,7 +75,8 @@ def test_gradient_by_the_weight_in_ranges_of_tiles_and_channels(C, K, rng):
     for name in PRECISIONS:
         with precision(name), kernels_run() as ran:
             result = functional.conv2d_grad_weight(grad, x, algorithm="winograd", **options)
-        assert {"winograd_grad_products", "winograd_grad_weight"} <= ran
+        assert "winograd_grad_weight" in ran
+        assert ("winograd_grad_ranges" if C * K <= 2600 else "winograd_grad_products") in ran
         error = np.abs(result - expected).max() / np.sqrt(np.mean(expected**2))
         assert error < (2e-5 if name == "fast" else 1e-5), (name, error)
 

@@ -83,7 +83,7 @@ static void winograd_by_input(drive *d) {
 
 static void winograd_by_weight(drive *d) {
     cg_winograd_args a = draw_args(d);
-    int channels_last = below(d, 3) == 0, fused = (int)below(d, 2);
+    int channels_last = below(d, 3) == 0, way = (int)below(d, 3);
     ptrdiff_t share = 1 + below(d, 8), parts = 1 + below(d, 3), lanes = d->table->lanes;
     a.x_at = strides(channels_last, a.C, a.H, a.W);
     a.y_at = strides(channels_last, a.K, a.OH, a.OW);
@@ -92,7 +92,14 @@ static void winograd_by_weight(drive *d) {
     a.y = blank(d, a.K * a.C * 9);
     const ptrdiff_t C = round_up(a.C, lanes), rows = tile_rows(&a), most = (rows + share - 1) / share;
     a.range_tiles = most * ((a.OW + a.m - 1) / a.m);
-    if (fused) {
+    if (way == 1) {
+        a.du = blank(d, 8 * points(&a) * ((round_up(a.K, lanes) + 16) * C + PAD));
+        launch(d, CG_KERNEL_winograd_grad_ranges, &a);
+        launch(d, CG_KERNEL_winograd_grad_weight, &a);
+        keep(d, a.y, a.K * a.C * 9, (double)(a.N * a.OH * a.OW) * 24);
+        return;
+    }
+    if (way == 2) {
         a.v = shared(d, &a, C, rows);
         a.g = shared(d, &a, round_up(a.K, lanes), rows);
         launch(d, CG_KERNEL_winograd_input, &a);

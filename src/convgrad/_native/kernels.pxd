@@ -37,6 +37,7 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_winograd_input
         CG_KERNEL_winograd_multiply
         CG_KERNEL_winograd_grad_fused
+        CG_KERNEL_winograd_grad_ranges
         CG_KERNEL_winograd_grad_output
         CG_KERNEL_winograd_grad_products
         CG_KERNEL_winograd_grad_weight
@@ -142,7 +143,7 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t w_k, w_c, w_r, w_s
         int flip, m, add, activation
         double parameter
-        ptrdiff_t row0, row1, k0, k1, range_tiles, block_rows, block_cols
+        ptrdiff_t row0, row1, k0, k1, range_tiles, n_sums, block_rows, block_cols
 
     ctypedef struct cg_conv_grad_weight_args:
         cg_task task

@@ -7,8 +7,8 @@ larger problems are cut into ranges of tile rows and of output channels.
 
 from .kernels cimport (
     CG_KERNEL_winograd_fused, CG_KERNEL_winograd_grad_fused, CG_KERNEL_winograd_grad_output,
-    CG_KERNEL_winograd_grad_products, CG_KERNEL_winograd_grad_weight, CG_KERNEL_winograd_input,
-    CG_KERNEL_winograd_multiply, CG_KERNEL_winograd_weights, cg_winograd_args,
+    CG_KERNEL_winograd_grad_products, CG_KERNEL_winograd_grad_ranges, CG_KERNEL_winograd_grad_weight,
+    CG_KERNEL_winograd_input, CG_KERNEL_winograd_multiply, CG_KERNEL_winograd_weights, cg_winograd_args,
 )
 from .memory cimport give, take
 from .runtime cimport execute, plan, tables, threads_for
@@ -21,6 +21,9 @@ cdef enum:
     MULTIPLY_TILES = 152  # of one range: more would push the products out of L2
     GRADIENT_TILES = 192  # at most so many are taken at once; more in ranges of
     RANGE_TILES = 96
+    OWN_TILES = 64  # of a range that one thread takes through all steps
+    OWN_BYTES = 2202009  # at most: its inputs, gradients and products
+    OWN_RANGES = 4  # at least
     PAD = 1024  # elements by which a buffer may exceed the plain product of its sizes, for each point
 
 
@@ -114,6 +117,19 @@ cdef ptrdiff_t gradient_rows(const cg_winograd_args *args, int dtype, ptrdiff_t 
     return rows_at_once(args, dtype, C + k_step, RANGE_TILES, left)
 
 
+cdef bint tiles_apart(cg_winograd_args *args, int dtype) noexcept:
+    """Set args.range_tiles, by which the sums of the gradient by the weight are cut. Whether each thread is to take
+    ranges of its own, which fit its cache together with their products, through all steps."""
+    cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), K = round_up(args.K, tables[dtype].lanes)
+    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2), cols = tile_cols(args)
+    cdef ptrdiff_t rows = max(1, OWN_TILES // cols)
+    if points * size * ((C + K) * rows * cols + C * K) > OWN_BYTES:
+        args.range_tiles = gradient_rows(args, dtype, C, channels_at_once(args, dtype)) * cols
+        return False
+    args.range_tiles = rows * cols
+    return tile_rows(args) >= OWN_RANGES * rows
+
+
 cdef bint all_tiles_at_once(cg_winograd_args *args, int dtype) noexcept:
     """Whether the transforms of all tiles and channels fit the shared buffers, with enough blocks for all threads."""
     cdef ptrdiff_t lanes = tables[dtype].lanes, rows = tile_rows(args)
@@ -139,8 +155,17 @@ cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), k, row
     cdef ptrdiff_t k_step = channels_at_once(args, dtype)
     cdef ptrdiff_t most = gradient_rows(args, dtype, C, k_step)
-    cdef bint at_once = all_tiles_at_once(args, dtype)
-    args.range_tiles = most * tile_cols(args)
+    cdef bint apart = tiles_apart(args, dtype), at_once = all_tiles_at_once(args, dtype)
+    most = min(most, args.range_tiles // tile_cols(args))
+    if apart:
+        plan(CG_KERNEL_winograd_grad_ranges, dtype, args)
+        args.du = buffer(args.n_sums * products_bytes(args, dtype, C, k_step))
+        try:
+            execute(CG_KERNEL_winograd_grad_ranges, dtype, args)
+            execute(CG_KERNEL_winograd_grad_weight, dtype, args)
+        finally:
+            give(args.du)
+        return 0
     if at_once:
         k_step, most = round_up(args.K, tables[dtype].lanes), rows
     args.v = args.g = args.du = NULL
@@ -181,6 +206,13 @@ cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
     """[blocking, shared bytes, scratch bytes a thread, threads] of a call, for `explain_conv2d`."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows, k_step
     cdef size_t u_bytes = whole_weights_bytes(args, dtype)
+    if weight_gradient and tiles_apart(args, dtype):
+        plan(CG_KERNEL_winograd_grad_ranges, dtype, args)
+        return [
+            f"each thread ranges of {args.range_tiles} tiles of its own, {args.n_sums} sums of products",
+            args.n_sums * products_bytes(args, dtype, C, channels_at_once(args, dtype)), args.task.scratch_bytes,
+            threads_for(&args.task),
+        ]
     if weight_gradient and all_tiles_at_once(args, dtype):
         rows = tile_rows(args)
         scratch = scratch_of(
