@@ -198,7 +198,7 @@ INLINE ptrdiff_t winograd_point_u(const cg_winograd_args *a) {
 KERNEL_PLAN(winograd_weights) {
     cg_winograd_args *a = args_;
     a->point_u = winograd_point_u(a);
-    a->task.n_blocks = ceil_div(a->K, WINOGRAD_WIDTH) * ceil_div(a->C, WINOGRAD_CHUNK);
+    a->task.n_blocks = ceil_div(a->K, WINOGRAD_WIDTH) * ceil_div(a->C, WEIGHTS_CHUNK);
     a->task.scratch_bytes = 0;
     a->task.work = 1.5 * a->K * a->C * WINOGRAD_POINTS;
 }
@@ -206,13 +206,13 @@ KERNEL_PLAN(winograd_weights) {
 KERNEL_RUN(winograd_weights) {
     (void)scratch_;
     const cg_winograd_args *a = args_;
-    ptrdiff_t n_chunks = ceil_div(a->C, WINOGRAD_CHUNK);
+    ptrdiff_t n_chunks = ceil_div(a->C, WEIGHTS_CHUNK);
     for (ptrdiff_t block = begin; block < end; block++) {
-        ptrdiff_t k0 = block / n_chunks * WINOGRAD_WIDTH, c0 = block % n_chunks * WINOGRAD_CHUNK;
+        ptrdiff_t k0 = block / n_chunks * WINOGRAD_WIDTH, c0 = block % n_chunks * WEIGHTS_CHUNK;
         ptrdiff_t width = channel_vectors(a->K - k0) * LANES;
         for (ptrdiff_t k = k0; k < MIN(a->K, k0 + WINOGRAD_WIDTH); k += width) {
             width = channel_vectors(a->K - k) * LANES;
-            transform_weights(a, k, MIN(width, a->K - k), width, c0, MIN(a->C, c0 + WINOGRAD_CHUNK),
+            transform_weights(a, k, MIN(width, a->K - k), width, c0, MIN(a->C, c0 + WEIGHTS_CHUNK),
                               (REAL *)a->u + k * a->C + c0 * width, a->point_u);
         }
     }
@@ -248,8 +248,9 @@ KERNEL_RUN(winograd_fused) {
     const cg_winograd_args *a = args_;
     char *scratch = scratch_;
     REAL *v = (REAL *)(scratch + a->v_at), *m = (REAL *)(scratch + a->m_at), *stage = (REAL *)(scratch + a->stage_at);
+    ptrdiff_t rows = a->row1 - a->row0, n = a->task.n_blocks / a->n_col_blocks;
     for (ptrdiff_t block = begin; block < end; block++) {
-        ptrdiff_t row0 = a->row0 + block / a->n_col_blocks * a->block_rows, row1 = MIN(a->row1, row0 + a->block_rows);
+        ptrdiff_t i = block / a->n_col_blocks, row0 = a->row0 + rows * i / n, row1 = a->row0 + rows * (i + 1) / n;
         ptrdiff_t col0 = block % a->n_col_blocks * a->block_cols, col1 = MIN(a->tile_cols, col0 + a->block_cols);
         ptrdiff_t tiles = (row1 - row0) * (col1 - col0);
         for (ptrdiff_t c = 0; c < a->C; c += LANES)

@@ -3,6 +3,7 @@
  */
 #define WINOGRAD_CHAIN 64
 #define WINOGRAD_CHUNK MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH) /* channels of weights transformed at a time */
+#define WEIGHTS_CHUNK 16                                   /* input channels of a block of weights kept whole */
 #define WEIGHTS_SOON 6 /* channels ahead that weights are fetched for, in gradients by the input */
 #define WINOGRAD_V_BYTES (768 << 10)
 #define WINOGRAD_WIDTH (TILE_CHANNELS_MAX * LANES)
