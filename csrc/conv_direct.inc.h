@@ -142,8 +142,10 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REA
                               const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
                               ptrdiff_t result_step, int first, const REAL *next) {
     broadcast_tile tile = broadcast_tile_for((int)(width / LANES), pixels);
-    /* the same for narrower tiles, so that channels with equal weights have equal bits */
-    ptrdiff_t most = MIN(CHAIN_TERMS, PANEL_BYTES / (TILE_CHANNELS_MAX * LANES * (ptrdiff_t)sizeof(REAL)));
+    /* The same for narrower tiles, so that channels with equal weights have equal bits. Classes of output positions
+     * have few terms each: longer runs are faster there, measured. */
+    ptrdiff_t fit = PANEL_BYTES / (TILE_CHANNELS_MAX * LANES * (ptrdiff_t)sizeof(REAL));
+    ptrdiff_t most = MIN(CHAIN_TERMS, a->rows.n_phases * a->cols.n_phases > 1 ? 2 * fit : fit);
     ptrdiff_t passes = ceil_div(MAX(terms, 1), most), run = ceil_div(terms, passes);
     for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
         ptrdiff_t n = MIN(run, terms - t), vectors = a->packed ? width / LANES : 0;

@@ -87,6 +87,10 @@ KERNEL_PLAN(conv_correlate) {
              max_rows == 1) { /* one long row: as many columns as keep the stage small, in whole tiles */
         ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, fit = STAGE_BYTES / 2 / (a->c_chunk * (ptrdiff_t)sizeof(REAL));
         limit = MIN(limit, MAX(2 * tile, fit / tile * tile));
+    } else if (!a->vectors_over_pixels && max_rows == 1 && a->n_taps > 1) { /* rather few columns than few channels */
+        ptrdiff_t fit = STAGE_BYTES / (a->C * a->cols.in_step * (ptrdiff_t)sizeof(REAL));
+        limit = MIN(limit, MAX(2 * TILE_PIXELS_2, fit / TILE_PIXELS_4 * TILE_PIXELS_4));
+        a->n_chunks = 1, a->c_chunk = a->C;
     }
     a->n_col_blocks = ceil_div(max_cols, limit);
     a->block_cols = ceil_div(max_cols, a->n_col_blocks);
