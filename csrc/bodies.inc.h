@@ -30,6 +30,7 @@
 #include "pool_max_backward.inc.h"
 #include "pool_avg.inc.h"
 #include "pool_avg_backward.inc.h"
+#include "pool_subsample_backward.inc.h"
 #include "local.inc.h"
 
 const cg_table CG_JOIN(cg_table_, CG_SUFFIX) = {

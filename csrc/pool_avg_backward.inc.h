@@ -1,4 +1,4 @@
-/* The gradients of average pooling and of subsampling.
+/* The gradient of average pooling.
  *
  * The gradient by x of the average is u[h, w] = sum of grad_output[i, j] / count[i, j] over the windows that see (h,
  * w). For each row of the image the rows of grad_output that see it are summed into a line with zeros on both sides;
@@ -6,8 +6,6 @@
  * j = t - s * dilation_w / stride_w: contiguous in t, so each residue of columns is a sum of shifted pieces of the
  * line, and the residues are interleaved at last. Where a pixel has LANES numbers or more, vectors run over those
  * instead ("direct").
- *
- * Subsampling has grad_x = weight[c] * u and, without the averages being kept, grad_weight[c] = sum of u * x.
  */
 
 /* What does not change from row to row. */
@@ -136,6 +134,22 @@ static void spread_line(const cg_windows *w, const spread_columns *c, const REAL
             pool_store(row + 2 * t, end, v_zip_low(even_columns, odd_columns), size - 2 * t);
             if (size - 2 * t > LANES)
                 pool_store(row + 2 * t + LANES, end, v_zip_high(even_columns, odd_columns), size - 2 * t - LANES);
+        }
+        return;
+    }
+    if (c->slots == step && w->dilation_w == 1 && Z <= LANES) { /* residue 0 in slot 0, and so on */
+        for (ptrdiff_t slot = 0; slot < step; slot++)
+            for (ptrdiff_t t = 0; t < n; t += LANES)
+                v_store(lines + slot * c->pitch + t,
+                        scaled(sum_taps(line + t, c->tap + slot * c->taps, c->n_taps[slot]), scale));
+        /* every pixel overwrites what the one before had too much */
+        ptrdiff_t slot = w->left % step, t = 0;
+        for (ptrdiff_t v = 0; v < w->W; v++) {
+            pool_store(row + v * Z, end, v_load(lines + slot * c->pitch + t * Z), (w->W - v) * Z);
+            if (++slot == step) {
+                slot = 0;
+                t++;
+            }
         }
         return;
     }
@@ -300,59 +314,5 @@ KERNEL_RUN(avg_pool2d_backward) {
                 share_in_plane((const REAL *)a->y + p * w->Z, w->H * w->W, w->Z, scratch_,
                                (REAL *)a->grad_x + p * w->H * w->W * w->Z);
         }
-    }
-}
-
-/* out[z] = sum over pixels of line[pixel * Z + z] */
-static void fold_line(const REAL *line, ptrdiff_t pixels, ptrdiff_t Z, REAL *out) {
-    for (ptrdiff_t z = 0; z < Z; z++) {
-        double sum = 0;
-        for (ptrdiff_t t = 0; t < pixels; t++)
-            sum += line[t * Z + z];
-        out[z] = (REAL)sum;
-    }
-}
-
-/* One block is one plane: a sample, or a channel of it; weight_sums and bias_sums take its share of the gradients. */
-KERNEL_PLAN(subsample2d_backward) {
-    cg_avg_pool_args *a = args_;
-    const cg_windows *w = &a->windows;
-    plan_spread(a);
-    a->task.n_blocks = w->planes;
-    a->task.scratch_bytes = round_up(a->task.scratch_bytes, 64) + (2 * w->W + w->OW) * w->Z * sizeof(REAL);
-    a->task.work += 2.0 * w->planes * w->H * w->W * w->Z;
-}
-
-KERNEL_RUN(subsample2d_backward) {
-    const cg_avg_pool_args *a = args_;
-    const cg_windows *w = &a->windows;
-    ptrdiff_t n = w->W * w->Z, n_out = w->OW * w->Z;
-    spread_columns c = prepare_columns(a, scratch_);
-    REAL *of_weight = (REAL *)((char *)scratch_ + round_up(spread_bytes(a, &c), 64)), *of_bias = of_weight + n;
-    REAL *weight = of_bias + n_out;
-    for (ptrdiff_t p = begin; p < end; p++) {
-        pool_fill(of_weight, n, 0);
-        pool_fill(of_bias, n_out, 0);
-        if (w->Z == 1 || p == begin)
-            spread_channels(a, a->weight, p, w->W, weight);
-        for (ptrdiff_t i = 0; i < w->OH; i++) {
-            const REAL *g = (const REAL *)a->y + (p * w->OH + i) * n_out;
-            for (ptrdiff_t t = 0; t < n_out; t++)
-                of_bias[t] += g[t];
-        }
-        for (ptrdiff_t h0 = 0; h0 < w->H; h0 += a->cut.rows) {
-            ptrdiff_t h1 = MIN(h0 + a->cut.rows, w->H);
-            spread_rows(a, &c, p, h0, h1);
-            for (ptrdiff_t h = h0; h < h1; h++) {
-                const REAL *x = (const REAL *)a->x + (p * w->H + h) * n;
-                REAL *u = (REAL *)a->grad_x + (p * w->H + h) * n;
-                for (ptrdiff_t t = 0; t < n; t++) {
-                    of_weight[t] += u[t] * x[t];
-                    u[t] *= weight[t];
-                }
-            }
-        }
-        fold_line(of_weight, w->W, w->Z, (REAL *)a->weight_sums + p * w->Z);
-        fold_line(of_bias, w->OW, w->Z, (REAL *)a->bias_sums + p * w->Z);
     }
 }

@@ -52,14 +52,27 @@ static void mean_of_plane(const REAL *x, ptrdiff_t pixels, ptrdiff_t Z, void *sc
     ptrdiff_t n = pixels * Z, period = global_period(Z), periods = n / period;
     double *total = scratch;
     REAL *sum = (REAL *)(total + period);
-    if (Z == 1 && periods == 0) {
-        vec s = v_zero();
-        for (ptrdiff_t t = 0; t < n; t += LANES)
-            s += n - t >= LANES ? v_load(x + t) : v_load_n(x + t, n - t);
-        *y = v_sum(s) / (REAL)pixels;
+    if (Z == 1) {
+        double all = 0;
+        for (ptrdiff_t from = 0, to; from < n; from = to) {
+            vec s[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+            ptrdiff_t t = from;
+            to = MIN(n, from + GLOBAL_RUN * 4 * LANES);
+            for (; t + 4 * LANES <= to; t += 4 * LANES)
+                UNROLL for (int i = 0; i < 4; i++) s[i] += v_load(x + t + i * LANES);
+            for (; t < to; t += LANES)
+                s[0] += to - t >= LANES ? v_load(x + t) : v_load_n(x + t, to - t);
+            all += v_sum((s[0] + s[1]) + (s[2] + s[3]));
+        }
+        y[0] = (REAL)(all / (double)pixels);
         return;
     }
-    for (ptrdiff_t t = 0; t < period; t++)
+    /* where a pixel fills vectors and one run is all, there are no sums of sums */
+    const int once = period == Z && pixels <= GLOBAL_RUN;
+    const vec divisor = v_set1(once ? (REAL)pixels : 1);
+    if (once)
+        sum = y;
+    for (ptrdiff_t t = 0; t < period && !once; t++)
         total[t] = 0;
     for (ptrdiff_t m0 = 0; m0 < periods; m0 += GLOBAL_RUN) {
         const REAL *run = x + m0 * period;
@@ -68,15 +81,17 @@ static void mean_of_plane(const REAL *x, ptrdiff_t pixels, ptrdiff_t Z, void *sc
             vec s[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
             for (ptrdiff_t m = 0; m < m1; m++)
                 UNROLL for (int i = 0; i < 4; i++) s[i] += v_load(run + m * period + t + i * LANES);
-            UNROLL for (int i = 0; i < 4; i++) v_store(sum + t + i * LANES, s[i]);
+            UNROLL for (int i = 0; i < 4; i++) v_store(sum + t + i * LANES, s[i] / divisor);
         }
         for (; t < period; t += LANES) {
             vec s = v_zero();
             t = MIN(t, period - LANES); /* the last vector overlaps the one before */
             for (ptrdiff_t m = 0; m < m1; m++)
                 s += v_load(run + m * period + t);
-            v_store(sum + t, s);
+            v_store(sum + t, s / divisor);
         }
+        if (once)
+            return;
         for (t = 0; t < period; t++)
             total[t] += sum[t];
     }
@@ -145,11 +160,12 @@ static void largest_of_plane(const REAL *x, ptrdiff_t pixels, ptrdiff_t Z, void 
         v_store(largest + t, best);
         v_istore(where + t, which);
     }
+    const int whole = period == Z; /* nothing to fold: a number is the largest of its channel */
     for (ptrdiff_t z = 0; z < Z; z++) {
-        REAL best = x[z];
-        int64_t best_at = 0;
+        REAL best = whole ? largest[z] : x[z];
+        int64_t best_at = whole ? where[z] : 0;
         ptrdiff_t pixel = 0, step = period / Z;
-        for (t = z; t < folded; t += Z, pixel++) {
+        for (t = whole ? folded : z; t < folded; t += Z, pixel++) {
             int64_t place = (int64_t)where[t] * step + pixel;
             if (comes_first(largest[t], place, best, best_at)) {
                 best = largest[t];
