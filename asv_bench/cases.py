@@ -301,6 +301,37 @@ DIGITS = _family(
     ],
 )
 
+# ResNeXt-50 32x4d: the 3x3 layers in 32 groups, and the first of each stage. ShuffleNet v1, eight groups: the 1x1 layers
+# that narrow and widen.
+GROUPED = (
+    *_family(
+        "grouped",
+        [
+            (8, 128, 128, 56, 3, 1, 1),
+            (8, 256, 256, 56, 3, 2, 1),
+            (8, 256, 256, 28, 3, 1, 1),
+            (8, 512, 512, 28, 3, 2, 1),
+            (8, 512, 512, 14, 3, 1, 1),
+            (8, 1024, 1024, 14, 3, 2, 1),
+            (8, 1024, 1024, 7, 3, 1, 1),
+            (1, 512, 512, 14, 3, 1, 1),
+        ],
+        groups=32,
+    ),
+    *_family(
+        "grouped",
+        [
+            (8, 384, 96, 28, 1, 1, 0),
+            (8, 96, 384, 28, 1, 1, 0),
+            (8, 768, 192, 14, 1, 1, 0),
+            (8, 192, 768, 14, 1, 1, 0),
+            (8, 1536, 384, 7, 1, 1, 0),
+            (8, 384, 1536, 7, 1, 1, 0),
+        ],
+        groups=8,
+    ),
+)
+
 # Calls so small that overhead is most of their time.
 TINY = _family(
     "tiny",
@@ -322,6 +353,7 @@ FAMILIES = {
     "dcgan": DCGAN,
     "1-d": LINE,
     "batch 1": BATCH1,
+    "grouped": GROUPED,
     "digits": DIGITS,
     "tiny": TINY,
 }
