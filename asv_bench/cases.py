@@ -301,8 +301,8 @@ DIGITS = _family(
     ],
 )
 
-# ResNeXt-50 32x4d: the 3x3 layers in 32 groups, and the first of each stage. ShuffleNet v1, eight groups: the 1x1 layers
-# that narrow and widen.
+# ResNeXt-50 32x4d: the 3x3 layers in 32 groups, and the first of each stage. ShuffleNet v1, eight groups: the 1x1
+# layers that narrow and widen.
 GROUPED = (
     *_family(
         "grouped",

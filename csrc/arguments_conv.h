@@ -20,7 +20,9 @@
     X(winograd_grad_products)                                                                                          \
     X(winograd_grad_weight)                                                                                            \
     X(winograd_grad_fused)                                                                                             \
-    X(winograd_grad_ranges)
+    X(winograd_grad_ranges)                                                                                            \
+    X(winograd_groups)                                                                                                 \
+    X(winograd_grad_groups)
 
 /* One residue class of the output positions along an axis, and the kernel positions that reach it.
  *
@@ -109,6 +111,8 @@ typedef struct {
     int add;                      /* add to du */
     int activation;
     double parameter;
+    ptrdiff_t groups,
+        w_group;           /* groups, of C and K channels each, and how far apart their weights are: *_groups only */
     ptrdiff_t row0, row1;  /* range of tile rows (over all samples) to work on; row1 = 0: all */
     ptrdiff_t k0, k1;      /* range of output channels to work on; k1 = 0: all */
     ptrdiff_t range_tiles; /* gradient by the weight: tiles of a range, by which its sums are cut (IN) */

@@ -21,6 +21,7 @@
 #include "conv_winograd_tiles.inc.h"
 #include "conv_winograd.inc.h"
 #include "conv_winograd_grad.inc.h"
+#include "conv_winograd_groups.inc.h"
 #include "pool_windows.inc.h"
 #include "pool_global.inc.h"
 #include "pool_max.inc.h"

@@ -44,10 +44,6 @@ VALUE_ERRORS = [
         ),
     ),
     (
-        lambda: functional.conv2d(X, ones(4, 3, 3, 3), algorithm="winograd", groups=2),
-        ("conv2d: algorithm='winograd' needs a 3x3 kernel, stride 1, dilation 1, one group; got groups 2; use 'auto'"),
-    ),
-    (
         lambda: functional.conv2d(X, W, algorithm="fft"),
         "conv2d: algorithm must be one of 'auto', 'direct', 'winograd'; got 'fft'",
     ),

@@ -34,6 +34,9 @@ CALLS = {
         ("winograd_input", "winograd_multiply"),
         lambda f, a: f(a(1, 260, 4, 4), a(300, 260, 3, 3), algorithm="winograd"),
     ),
+    "conv2d: winograd, groups": (
+        ("winograd_groups",), lambda f, a: f(a(*X), a(6, 2, 3, 3), a(6), groups=2, algorithm="winograd"),
+    ),
     "conv2d: depthwise": (("conv_depthwise",), lambda f, a: f(a(*X), a(8, 1, 3, 3), a(8), groups=4)),
     "conv2d_grad_input": (("conv_correlate",), lambda f, a: f(a(*Y), a(*W), X)),
     "conv2d_grad_input: depthwise": (
@@ -66,6 +69,9 @@ CALLS = {
     "conv2d_grad_weight: winograd, many tiles": (
         ("winograd_input", "winograd_grad_output", "winograd_grad_products", "winograd_grad_weight"),
         lambda f, a: f(a(1, 4, 56, 60), a(1, 4, 58, 62), 3, algorithm="winograd"),
+    ),
+    "conv2d_grad_weight: winograd, groups": (
+        ("winograd_grad_groups",), lambda f, a: f(a(*Y), a(*X), 3, groups=2, algorithm="winograd"),
     ),
     "conv2d_grad_bias": (("channel_sum",), lambda f, a: f(a(*Y))),
     "conv2d_backward": (

@@ -32,6 +32,10 @@ CALLS = {
     "conv2d 1x1": lambda: functional.conv2d(draw(*X), draw(300, 24, 1, 1)),
     "conv2d strided": lambda: functional.conv2d(draw(*X), draw(64, 24, 5, 5), stride=2, dilation=(1, 2)),
     "conv2d groups": lambda: functional.conv2d(draw(*X), draw(48, 6, 3, 3), groups=4, **SAME),
+    "conv2d winograd groups": lambda: functional.conv2d(draw(3, 48, 22, 25), draw(96, 16, 3, 3), groups=3, **SAME),
+    "conv2d_grad_weight winograd groups": lambda: functional.conv2d_grad_weight(
+        draw(9, 96, 22, 25), draw(9, 48, 22, 25), 3, groups=3, **SAME
+    ),
     "conv2d depthwise": lambda: functional.conv2d(draw(4, 48, 40, 40), draw(48, 1, 3, 3), groups=48, **SAME),
     "conv2d one channel": lambda: functional.conv2d(draw(4, 1, 60, 60), draw(8, 1, 5, 5)),
     "conv2d_grad_input": lambda: functional.conv2d_grad_input(draw(*Y), draw(*W), X, algorithm="direct", **SAME),
@@ -182,6 +186,7 @@ BATCHES = [  # C, K, H, W, kernel, further options: most planes are so small tha
     (16, 33, 5, 5, 5, {}),
     (16, 40, 4, 7, (4, 7), {}),
     (24, 24, 9, 12, 3, dict(stride=2, padding=1, groups=24)),
+    (48, 96, 9, 13, 3, dict(padding=1, groups=3)),
     (96, 20, 1, 1, 1, {}),
 ]
 
@@ -191,7 +196,7 @@ BATCHES = [  # C, K, H, W, kernel, further options: most planes are so small tha
     "algorithm, case",
     [
         *(("direct", case) for case in BATCHES),
-        *(("winograd", case) for case in BATCHES if case[4] == 3 and set(case[5]) <= {"padding"}),
+        *(("winograd", case) for case in BATCHES if case[4] == 3 and set(case[5]) <= {"padding", "groups"}),
     ],
     ids=str,
 )

@@ -215,7 +215,7 @@ def _conv_shape(
                 f"raise padding{' or lower dilation' if dilated else ' or use a smaller kernel'}"
             )
         out_sizes.append((padded - span) // stride[axis] + 1)
-    _check_algorithm(function, algorithm, kernel, stride, dilation, groups)
+    _check_algorithm(function, algorithm, kernel, stride, dilation)
     return _finish(
         function,
         dims,
@@ -264,7 +264,7 @@ def _conv_transpose_shape(
                 f"result; lower padding"
             )
         result_sizes.append(unpadded - sum(padding[axis]))
-    _check_algorithm(function, algorithm, kernel, stride, dilation, groups)
+    _check_algorithm(function, algorithm, kernel, stride, dilation)
     return _finish(
         function,
         dims,
@@ -334,7 +334,7 @@ def _finish(
     )
 
 
-def _check_algorithm(function, algorithm, kernel, stride, dilation, groups):
+def _check_algorithm(function, algorithm, kernel, stride, dilation):
     """Refuse an algorithm that cannot compute this convolution."""
     if algorithm != "winograd":
         return
@@ -345,10 +345,8 @@ def _check_algorithm(function, algorithm, kernel, stride, dilation, groups):
         got.append(f"stride {stride}")
     if set(dilation) != {1}:
         got.append(f"dilation {dilation}")
-    if groups != 1:
-        got.append(f"groups {groups}")
     if got:
-        needed = "a 3x3 kernel, stride 1, dilation 1" + (", one group" if groups != 1 else "")
+        needed = "a 3x3 kernel, stride 1, dilation 1"
         raise ValueError(f"{function}: algorithm='winograd' needs {needed}; got {', '.join(got)}; use 'auto'")
 
 

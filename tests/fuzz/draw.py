@@ -111,7 +111,7 @@ def convolution(rng):
     n = batch(rng)
     x, y, weight = joined(layout, n, c, pixels), joined(layout, n, k, out), (k, c // groups, *kernel)
     algorithm = rng.choice(("auto", "auto", "direct"))
-    if dims == 2 and kernel == [3, 3] and set(stride + dilation) == {1} and groups == 1 and rng.random() < 0.6:
+    if dims == 2 and kernel == [3, 3] and set(stride + dilation) == {1} and rng.random() < 0.6:
         algorithm = "winograd"
     options = dict(
         stride=one_or_all(rng, stride), padding=padding, dilation=one_or_all(rng, dilation), groups=groups,

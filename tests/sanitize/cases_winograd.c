@@ -126,5 +126,36 @@ static void winograd_by_weight(drive *d) {
     keep(d, a.y, a.K * a.C * 9, (double)(a.N * a.OH * a.OW) * 24);
 }
 
-const family winograd_families[] = {
-    {"winograd", winograd}, {"winograd_by_input", winograd_by_input}, {"winograd_by_weight", winograd_by_weight}, {0}};
+/* Groups of channels, each a block: forward, or the gradient by the weight with ranges drawn at random. */
+static void winograd_by_group(drive *d) {
+    cg_winograd_args a = draw_args(d);
+    int channels_last = below(d, 3) == 0, by_weight = (int)below(d, 2);
+    a.groups = 1 + below(d, 5);
+    a.w_s = 1, a.w_r = 3, a.w_c = 9, a.w_k = 9 * a.C, a.w_group = 9 * a.C * a.K;
+    a.x_at = strides(channels_last, a.groups * a.C, a.H, a.W);
+    a.y_at = strides(channels_last, a.groups * a.K, a.OH, a.OW);
+    const ptrdiff_t outputs = a.N * a.groups * a.K * a.OH * a.OW, weights = a.groups * a.w_group;
+    a.x = numbers(d, a.N * a.groups * a.C * a.H * a.W);
+    if (by_weight) {
+        a.range_tiles = (1 + below(d, tile_rows(&a))) * ((a.OW + a.m - 1) / a.m);
+        a.n_sums = below(d, 2);
+        a.grad_output = numbers(d, outputs);
+        a.y = blank(d, weights);
+        launch(d, CG_KERNEL_winograd_grad_groups, &a);
+        keep(d, a.y, weights, (double)(a.N * a.OH * a.OW) * 24);
+        return;
+    }
+    a.activation = (int)below(d, 10), a.parameter = 0.25;
+    a.weight = numbers(d, weights);
+    a.bias = numbers_if(d, (int)below(d, 2), a.groups * a.K);
+    a.residual = numbers_if(d, below(d, 3) == 0 && !channels_last, outputs);
+    a.y = blank(d, outputs);
+    launch(d, CG_KERNEL_winograd_groups, &a);
+    keep(d, a.y, outputs, (double)a.C * 9 * 24);
+}
+
+const family winograd_families[] = {{"winograd", winograd},
+                                    {"winograd_by_input", winograd_by_input},
+                                    {"winograd_by_weight", winograd_by_weight},
+                                    {"winograd_by_group", winograd_by_group},
+                                    {0}};

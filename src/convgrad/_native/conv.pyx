@@ -96,6 +96,7 @@ cdef Plan fill(
         wino.first_w = wino.first_w - 2 if backward else -wino.first_w
         wino.w_k, wino.w_c, wino.w_r, wino.w_s = args.w_k, args.w_c, args.w_r, args.w_s
         wino.flip = backward
+        wino.groups, wino.w_group = args.groups, args.w_group
         wino.m = 2 if is_strict() else 4
         wino.activation, wino.parameter = activation, parameter
         return plan
@@ -245,6 +246,7 @@ cdef Plan fill_weight_gradient(
         )
         (wino.first_h, _), (wino.first_w, _) = shape.padding
         wino.first_h, wino.first_w = -wino.first_h, -wino.first_w
+        wino.groups, wino.w_group = args.groups, args.K * args.C * args.R * args.S
         wino.m = 2 if is_strict() else 4
         return plan
     args.stride_h, args.stride_w = shape.stride

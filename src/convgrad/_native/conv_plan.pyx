@@ -70,8 +70,8 @@ def backward_axis(size, kernel, stride, dilation, before):
 
 
 def can_use_winograd(shape):
-    """Whether Winograd's algorithm computes this convolution: one group, 3x3, stride 1, no dilation."""
-    return shape.kernel == (3, 3) and shape.stride == (1, 1) and shape.dilation == (1, 1) and shape.groups == 1
+    """Whether Winograd's algorithm computes this convolution: 3x3, stride 1, no dilation."""
+    return shape.kernel == (3, 3) and shape.stride == (1, 1) and shape.dilation == (1, 1)
 
 
 def reason(shape, bint is_float32, int direction):
@@ -80,11 +80,11 @@ def reason(shape, bint is_float32, int direction):
 
     The rule of algorithm="auto" looks at the shape of one sample and the dtype alone; see docs/performance.md.
     """
-    cdef ptrdiff_t C = shape.in_channels, K = shape.out_channels
+    cdef ptrdiff_t C = shape.in_channels // shape.groups, K = shape.out_channels // shape.groups
     if shape.algorithm != "auto":
         return f"{shape.algorithm}: asked for"
     if not can_use_winograd(shape):
-        return "direct: Winograd needs a 3x3 kernel, stride 1, dilation 1, one group"
+        return "direct: Winograd needs a 3x3 kernel, stride 1, dilation 1"
     if not is_float32:
         return "direct: in float64 Winograd's rounding would show"
     if shape.out_height * shape.out_width < 9:

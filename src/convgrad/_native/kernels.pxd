@@ -41,6 +41,8 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_winograd_grad_output
         CG_KERNEL_winograd_grad_products
         CG_KERNEL_winograd_grad_weight
+        CG_KERNEL_winograd_groups
+        CG_KERNEL_winograd_grad_groups
         CG_KERNEL_max_pool2d
         CG_KERNEL_max_pool2d_backward
         CG_KERNEL_max_pool2d_plane_indices
@@ -140,6 +142,7 @@ cdef extern from "kernels.h" nogil:
         void *du
         ptrdiff_t N, C, K, H, W, OH, OW, first_h, first_w
         cg_strides x_at, y_at
+        ptrdiff_t groups, w_group
         ptrdiff_t w_k, w_c, w_r, w_s
         int flip, m, add, activation
         double parameter

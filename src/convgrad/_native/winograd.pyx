@@ -2,13 +2,16 @@
 
 Buffers that threads share come from the pool: transformed weights up to U_BYTES where they are kept whole, transformed
 inputs up to V_BYTES, and for the gradient by the weight everything up to SHARED_BYTES, of that products up to DU_BYTES;
-larger problems are cut into ranges of tile rows and of output channels.
+larger problems are cut into ranges of tile rows and of output channels. Of several groups of channels each is taken by
+one thread through all steps where its buffers fit GROUP_BYTES and there are enough groups, else by all threads, one
+group after the other.
 """
 
 from .kernels cimport (
     CG_KERNEL_winograd_fused, CG_KERNEL_winograd_grad_fused, CG_KERNEL_winograd_grad_output,
-    CG_KERNEL_winograd_grad_products, CG_KERNEL_winograd_grad_ranges, CG_KERNEL_winograd_grad_weight,
-    CG_KERNEL_winograd_input, CG_KERNEL_winograd_multiply, CG_KERNEL_winograd_weights, cg_winograd_args,
+    CG_KERNEL_winograd_grad_groups, CG_KERNEL_winograd_grad_products, CG_KERNEL_winograd_grad_ranges,
+    CG_KERNEL_winograd_grad_weight, CG_KERNEL_winograd_groups, CG_KERNEL_winograd_input, CG_KERNEL_winograd_multiply,
+    CG_KERNEL_winograd_weights, cg_winograd_args,
 )
 from .memory cimport give, take
 from .runtime cimport execute, plan, tables, threads_for
@@ -18,6 +21,7 @@ cdef enum:
     V_BYTES = 10485760  # 10 MB
     DU_BYTES = 9437184  # 9 MB
     SHARED_BYTES = 20447232  # 19.5 MB
+    GROUP_BYTES = 2097152
     MULTIPLY_TILES = 152  # of one range: more would push the products out of L2
     GRADIENT_TILES = 192  # at most so many are taken at once; more in ranges of
     RANGE_TILES = 96
@@ -39,10 +43,10 @@ cdef void *buffer(size_t n_bytes) except NULL:
 
 
 cdef size_t whole_weights_bytes(const cg_winograd_args *args, int dtype) noexcept:
-    """Bytes of all transformed weights, or 0 where they are too large to be kept whole."""
+    """Bytes of all transformed weights, or 0 where they are too large to be kept whole or of several groups."""
     cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2)
     cdef size_t n_bytes = points * (round_up(args.K, 4 * tables[dtype].lanes) * args.C + PAD) * size
-    return n_bytes if n_bytes <= U_BYTES else 0
+    return n_bytes if n_bytes <= U_BYTES and args.groups == 1 else 0
 
 
 cdef int transform_weights(cg_winograd_args *args, int dtype) except -1:
@@ -72,11 +76,48 @@ cdef size_t shared_bytes(const cg_winograd_args *args, int dtype, ptrdiff_t chan
     return points * (channels * rows * tile_cols(args) + PAD) * size
 
 
+cdef bint group_by_thread(int kernel, cg_winograd_args *args, int dtype) noexcept:
+    """Whether each group is for one thread. The bits are the same either way."""
+    plan(kernel, dtype, args)
+    if args.task.scratch_bytes > GROUP_BYTES:
+        return False
+    return threads_for(&args.task) == 1 or args.groups >= 4 * args.task.threads or args.groups % args.task.threads == 0
+
+
+cdef cg_winograd_args group_of(const cg_winograd_args *args, int dtype, ptrdiff_t group) noexcept:
+    """The arguments for one group alone."""
+    cdef cg_winograd_args one = args[0]
+    cdef ptrdiff_t size = 8 if dtype else 4, of_y = group * args.K * args.y_at.stride_c * size
+    one.groups = 1
+    one.n_sums = 0
+    one.x = <const char *>args.x + group * args.C * args.x_at.stride_c * size
+    if args.grad_output != NULL:  # then y is the gradient by the weight
+        one.grad_output = <const char *>args.grad_output + of_y
+        one.y = <char *>args.y + group * args.w_group * size
+        return one
+    one.weight = <const char *>args.weight + group * args.w_group * size
+    one.y = <char *>args.y + of_y
+    if args.bias != NULL:
+        one.bias = <const char *>args.bias + group * args.K * size
+    if args.residual != NULL:
+        one.residual = <const char *>args.residual + of_y
+    return one
+
+
 cdef int correlate(cg_winograd_args *args, int dtype) except -1:
     """Forward, or with args.flip the gradient by the input. args.u: weights already transformed, or NULL."""
     cdef ptrdiff_t channels = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), most, row
     cdef size_t u_bytes = whole_weights_bytes(args, dtype)
     cdef bint given = args.u != NULL
+    cdef cg_winograd_args one
+    cdef ptrdiff_t group
+    if args.groups > 1:
+        if group_by_thread(CG_KERNEL_winograd_groups, args, dtype):
+            return execute(CG_KERNEL_winograd_groups, dtype, args)
+        for group in range(args.groups):
+            one = group_of(args, dtype, group)
+            correlate(&one, dtype)
+        return 0
     if u_bytes:
         if not given:
             args.u = buffer(u_bytes)
@@ -154,8 +195,18 @@ cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
     the same either way."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), k, row
     cdef ptrdiff_t k_step = channels_at_once(args, dtype)
-    cdef ptrdiff_t most = gradient_rows(args, dtype, C, k_step)
-    cdef bint apart = tiles_apart(args, dtype), at_once = all_tiles_at_once(args, dtype)
+    cdef ptrdiff_t most = gradient_rows(args, dtype, C, k_step), group
+    cdef bint apart = tiles_apart(args, dtype), at_once
+    cdef cg_winograd_args one
+    if args.groups > 1:
+        args.n_sums = apart
+        if group_by_thread(CG_KERNEL_winograd_grad_groups, args, dtype):
+            return execute(CG_KERNEL_winograd_grad_groups, dtype, args)
+        for group in range(args.groups):
+            one = group_of(args, dtype, group)
+            grad_weight(&one, dtype)
+        return 0
+    at_once = all_tiles_at_once(args, dtype)
     most = min(most, args.range_tiles // tile_cols(args))
     if apart:
         plan(CG_KERNEL_winograd_grad_ranges, dtype, args)
@@ -205,8 +256,19 @@ cdef size_t scratch_of(cg_winograd_args *args, int dtype, tuple kernels):
 cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
     """[blocking, shared bytes, scratch bytes a thread, threads] of a call, for `explain_conv2d`."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows, k_step
-    cdef size_t u_bytes = whole_weights_bytes(args, dtype)
-    if weight_gradient and tiles_apart(args, dtype):
+    cdef size_t u_bytes
+    cdef int by_group = CG_KERNEL_winograd_grad_groups if weight_gradient else CG_KERNEL_winograd_groups
+    cdef bint apart = weight_gradient and tiles_apart(args, dtype)
+    cdef cg_winograd_args one
+    if args.groups > 1:
+        args.n_sums = apart
+        if group_by_thread(by_group, args, dtype):
+            return ["each group by one thread", 0, args.task.scratch_bytes, threads_for(&args.task)]
+        one = group_of(args, dtype, 0)
+        blocking, *rest = describe(&one, dtype, weight_gradient)
+        return [f"one group after the other, {blocking}", *rest]
+    u_bytes = whole_weights_bytes(args, dtype)
+    if apart:
         plan(CG_KERNEL_winograd_grad_ranges, dtype, args)
         return [
             f"each thread ranges of {args.range_tiles} tiles of its own, {args.n_sums} sums of products",
