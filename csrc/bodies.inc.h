@@ -10,6 +10,7 @@
 #include "norm.inc.h"
 #include "optimizer.inc.h"
 #include "conv_tiles.inc.h"
+#include "conv_wanted.inc.h"
 #include "conv_plan.inc.h"
 #include "gemm.inc.h"
 #include "conv_direct.inc.h"

@@ -22,20 +22,6 @@ typedef struct {
     ptrdiff_t step, cols, row, top, left;
 } depthwise_frame;
 
-/* even[i] = from[2 * i], odd[i] = from[2 * i + 1] */
-INLINE void split_run(REAL *even, REAL *odd, const REAL *from, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n; i += 2 * LANES) {
-        ptrdiff_t rest = n - i;
-        vec a = rest >= LANES ? v_load(from + i) : v_load_n(from + i, rest);
-        vec b = rest >= 2 * LANES ? v_load(from + i + LANES)
-                : rest > LANES    ? v_load_n(from + i + LANES, rest - LANES)
-                                  : v_zero();
-        ptrdiff_t n_even = MIN(LANES, (rest + 1) / 2), n_odd = MIN(LANES, rest / 2);
-        v_store_n(even + i / 2, v_even(a, b), n_even);
-        v_store_n(odd + i / 2, v_odd(a, b), n_odd);
-    }
-}
-
 /* Rows first .. first+n-1 of the frame of a plane of H x W pixels. The border is zero already; rows outside x are
  * cleared where `clear`. */
 static void stage_frame(REAL *stage, const depthwise_frame *frame, ptrdiff_t first, ptrdiff_t n, const REAL *x,
@@ -52,7 +38,7 @@ static void stage_frame(REAL *stage, const depthwise_frame *frame, ptrdiff_t fir
     ptrdiff_t even = left % 2 * frame->cols + left / 2, odd = (1 - left % 2) * frame->cols + (left + 1) / 2;
     for (ptrdiff_t i = i0; i < i1 && W > 0; i++, stage += frame->row, x += x_row)
         if (frame->step == 2)
-            split_run(stage + even, stage + odd, x, W);
+            split_run(stage + even, (W + 1) / 2, stage + odd, W / 2, x);
         else if (W < LANES)
             v_store_n(stage, v_load_n(x, W), W);
         else

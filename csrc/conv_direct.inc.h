@@ -17,6 +17,7 @@
 typedef struct {
     ptrdiff_t group, k0, k1, n0, n1, i0, j0;
     const REAL *next; /* where the input of the next block begins, for 1x1 kernels: there every term is one channel's */
+    wanted soon[2];   /* this block's results and the next one's input, for other kernels */
 } conv_block;
 
 /* The output rows of one class that lie in a block, and all columns of the block. The classes of columns are computed
@@ -140,7 +141,7 @@ static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const
 /* One chunk of input channels into the results of one class, vectors over channels. */
 static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REAL *const *pixel, const REAL *w,
                               const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
-                              ptrdiff_t result_step, int first, const REAL *next) {
+                              ptrdiff_t result_step, int first, const REAL *next, wanted *list) {
     broadcast_tile tile = broadcast_tile_for((int)(width / LANES), pixels);
     /* The same for narrower tiles, so that channels with equal weights have equal bits. Classes of output positions
      * have few terms each: longer runs are faster there, measured. */
@@ -159,7 +160,8 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REA
             } else if (vectors) { /* weights packed for all are far away: the next ones, as many as these */
                 soon = w + (t + 2 * n) * width - vectors-- * n * LANES;
                 soon_step = LANES;
-            }
+            } else if (list->runs + list[1].runs)
+                soon = want_next(list, n, &soon_step);
             tile.fn(w + t * width, pixel + done, offset + t, n, first ? bias : zeros, !first, out, result_step, soon,
                     soon_step);
         }
@@ -172,7 +174,7 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REA
  * last vectors, which would reach beyond its `pixels`, take the way over `result`. */
 static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const REAL *stage, const REAL *w,
                             const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
-                            ptrdiff_t flat, int first, const REAL *next, REAL *y, ptrdiff_t y_step) {
+                            ptrdiff_t flat, int first, const REAL *next, wanted *list, REAL *y, ptrdiff_t y_step) {
     ptrdiff_t pixels = (part->rows - 1) * a->stage_row + part->cols, vectors = ceil_div(pixels, LANES);
     ptrdiff_t run = ceil_div(MAX(terms, 1), ceil_div(MAX(terms, 1), CHAIN_TERMS));
     int most = row_tile_vectors((int)width);
@@ -182,13 +184,16 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
         REAL *out = at_once ? y + v * LANES : result + v * LANES;
         int stream = at_once && a->stream && (uintptr_t)out % 64 == 0;
         const REAL *soon = next && v * LANES < a->block_cols ? next + v * LANES * a->cols.in_step : out;
+        ptrdiff_t soon_step = soon == out ? 0 : a->x_at.stride_c;
+        if (list->runs + list[1].runs)
+            soon = want_next(list, MIN(run, terms), &soon_step);
         for (ptrdiff_t t = 0; t == 0 || t < terms; t += run)
             tiles_rows[width][take](w + t * width, stage + v * LANES, offset + t, MIN(run, terms - t),
                                     first && t == 0 ? bias : zeros,
                                     stream            ? TILE_STREAM
                                     : !first || t > 0 ? TILE_ADD
                                                       : TILE_STORE,
-                                    out, at_once ? y_step : flat, soon, soon == out ? 0 : a->x_at.stride_c);
+                                    out, at_once ? y_step : flat, soon, soon_step);
         if (y && !at_once)
             for (ptrdiff_t k = 0; k < width; k++)
                 copy_run(y + k * y_step + v * LANES, out + k * flat, pixels - v * LANES);
@@ -241,7 +246,7 @@ static void pointwise_block(const cg_conv_args *a, const conv_block *b, const RE
         FINISH(a, y + k * step + b->j0, j1 - b->j0);
 }
 
-static void correlate_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
+static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *weight, REAL *stage, REAL *result,
                             const int32_t *offsets, const REAL *bias, const REAL **pixel) {
     ptrdiff_t flat = a->block_rows * a->stage_row + SLACK, first_h = b->i0 * a->rows.in_step + a->rows.min_offset;
     ptrdiff_t first_w = b->j0 * a->cols.in_step + a->cols.min_offset;
@@ -288,10 +293,11 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
                     const int32_t *at = offset + taps_before * a->c_chunk;
                     if (a->vectors_over_pixels)
                         add_over_pixels(a, &part, stage, w, at, chunk * taps, width, bias + k - b->k0,
-                                        out + v * TILE_ROWS_CHANNELS * flat, flat, first, next, y, a->y_at.stride_c);
+                                        out + v * TILE_ROWS_CHANNELS * flat, flat, first, next, b->soon, y,
+                                        a->y_at.stride_c);
                     else
                         add_over_channels(a, pixels, pixel, w, at, chunk * taps, width, bias + k - b->k0,
-                                          out + v * width, classes * width, first, next);
+                                          out + v * width, classes * width, first, next, b->soon);
                     taps_before += taps;
                 }
                 if (y)
@@ -303,6 +309,29 @@ static void correlate_block(const cg_conv_args *a, const conv_block *b, const RE
             before += row_taps * col_taps;
         }
     }
+}
+
+/* Lists what the tiles of a block fetch as they go: its results, and the input of the block `next` (-1: none) where
+ * that is another part of the image. */
+static void want_around(const cg_conv_args *a, conv_block *b, ptrdiff_t next) {
+    ptrdiff_t col_blocks = a->n_col_blocks, all_rows = 0;
+    b->soon[0] = b->soon[1] = (wanted){0};
+    if (a->n_taps == 1 || a->n_chunks > 1 || col_blocks > 1 || a->stream)
+        return;
+    for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
+        all_rows += a->rows.phase[u].count;
+    ptrdiff_t i1 = MIN(all_rows, (b->i0 + a->block_rows) * a->rows.out_step), i0 = b->i0 * a->rows.out_step;
+    b->soon[0] = wanted_rows((REAL *)a->y + (b->group * a->K + b->k0) * a->y_at.stride_c, &a->y_at, b->k1 - b->k0,
+                             all_rows, 1, all_rows, b->n0 * all_rows + i0, (b->n1 - 1) * all_rows + i1);
+    if (next < 0)
+        return;
+    ptrdiff_t row = next % a->n_row_blocks, n0 = next / a->n_row_blocks % a->n_batches * a->block_n;
+    ptrdiff_t group = next / a->n_row_blocks / a->n_batches / a->n_k_shares / a->n_k_groups;
+    ptrdiff_t h0 = MAX(0, row * a->block_rows * a->rows.in_step + a->rows.min_offset);
+    ptrdiff_t h1 = MIN(a->H, ((row + 1) * a->block_rows - 1) * a->rows.in_step + a->rows.max_offset + 1);
+    if (row + n0 > 0 || group != b->group) /* else it is the same input for other channels */
+        b->soon[1] = wanted_rows((const REAL *)a->x + group * a->C * a->x_at.stride_c, &a->x_at, a->C, a->H, 1, a->H,
+                                 n0 * a->H + h0, (MIN(a->N, n0 + a->block_n) - 1) * a->H + h1);
 }
 
 /* Weights of channels k0 .. k1-1 of one group, as correlate_block takes them. */
@@ -390,6 +419,7 @@ KERNEL_RUN(conv_correlate) {
             b.next = (const REAL *)a->x + n * a->x_at.stride_n + b.group * a->C * a->x_at.stride_c +
                      i * a->rows.in_step * a->x_at.stride_h + j * a->cols.in_step;
         }
+        want_around(a, &b, block + 1 < end ? block + 1 : -1);
         correlate_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset, bias,
                         (const REAL **)(scratch + a->pixel_at));
     }

@@ -14,6 +14,7 @@
  */
 #define GRAD_PIXELS 384
 #define GRAD_STAGE_BYTES (384 << 10)
+#define GRAD_DOT_BYTES (64 << 10) /* of sums along pixels, a vector each */
 
 KERNEL_PLAN(conv_grad_weight) {
     cg_conv_grad_weight_args *a = args_;
@@ -43,9 +44,10 @@ KERNEL_PLAN(conv_grad_weight) {
     a->k_block = dot ? MIN(a->K, 4 * DOT_CHANNELS) : channel_vectors(a->K) * LANES;
     a->n_k_blocks = ceil_div(a->K, a->k_block);
     /* Terms of a block: many, to pay for transposing grad_output; the runs of pixels follow from them. */
-    a->c_block = ceil_div(terms, ceil_div(terms, 1024));
+    ptrdiff_t most = dot ? MIN(1024, GRAD_DOT_BYTES / (a->k_block * LANES * (ptrdiff_t)sizeof(REAL))) : 1024;
+    a->c_block = ceil_div(terms, ceil_div(terms, most));
     a->n_c_blocks = ceil_div(terms, a->c_block);
-    ptrdiff_t limit = dot ? 2 * GRAD_PIXELS : GRAD_PIXELS;
+    ptrdiff_t limit = dot ? 3 * GRAD_PIXELS : GRAD_PIXELS;
     a->n_col_blocks = ceil_div(a->OW, limit);
     a->block_cols = ceil_div(a->OW, a->n_col_blocks);
     ptrdiff_t row_bytes =
@@ -66,6 +68,11 @@ KERNEL_PLAN(conv_grad_weight) {
         a->block_rows = ceil_div(a->block_rows, 2);
     }
     a->n_row_blocks = ceil_div(a->OH, a->block_rows);
+    if (dot) { /* no short last run */
+        a->block_rows = ceil_div(a->OH, a->n_row_blocks);
+        a->stage_rows = ceil_div((a->block_rows - 1) * a->stride_h + span_h + 1, split_h);
+        a->stage_plane = a->stage_rows * a->stage_cols * split_h * a->S;
+    }
     if (planar && !dot && a->stage_plane * sizeof(REAL) % 1024 == 0)
         a->stage_plane += LANES;
     a->stage_sample = channels * a->stage_plane;
@@ -89,7 +96,7 @@ KERNEL_PLAN(conv_grad_weight) {
     a->gradient_at = at, at += round_up(a->run * a->k_block * sizeof(REAL), 64);
     if (!a->in_place)
         a->stage_at = at, at += round_up((a->block_n * a->stage_sample + 2 * LANES) * sizeof(REAL), 64) + 64;
-    a->result_at = at, at += round_up((a->c_block + TILE_PIXELS_1) * a->k_block * sizeof(REAL), 64);
+    a->result_at = at, at += round_up((a->c_block + TILE_PIXELS_1) * a->k_block * sizeof(REAL) * (dot ? LANES : 1), 64);
     a->offset_at = at, at += round_up(a->run * sizeof(int32_t), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = a->groups * a->n_k_blocks * a->n_c_blocks;
@@ -197,14 +204,20 @@ static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, RE
                 for (ptrdiff_t j = 0; j < b->cols; j++)
                     to[j] = g[j * at.stride_w];
     }
-    const REAL *x[4];
+    const REAL *x[4], *row = 0;
+    ptrdiff_t s = b->t0 % a->S, step_s = a->stage_plane / a->S;
     for (ptrdiff_t t = 0; t < b->n_terms; t += 4) {
         int n = (int)MIN(4, b->n_terms - t);
-        for (int p = 0; p < n; p++)
-            x[p] = term_input(a, b, stage, b->t0 + t + p);
+        for (int p = 0; p < n; p++) {
+            if (t + p == 0 || s == a->S) {
+                s = t + p ? 0 : s;
+                row = term_input(a, b, stage, b->t0 + t + p) - s * step_s;
+            }
+            x[p] = row + s++ * step_s;
+        }
         for (ptrdiff_t k = 0; k < b->n_k; k += DOT_CHANNELS)
             tiles_dot[MIN(DOT_CHANNELS, b->n_k - k)][n](gradient + k * a->run, a->run, x, run,
-                                                        result + k * a->c_block + t, a->c_block);
+                                                        result + (k * a->c_block + t) * LANES, a->c_block);
     }
 }
 
@@ -230,7 +243,7 @@ KERNEL_RUN(conv_grad_weight) {
         b.c0 = b.t0 / (a->R * a->S);
         b.n_channels = (b.t0 + b.n_terms - 1) / (a->R * a->S) + 1 - b.c0;
         if (a->dot_products)
-            fill_run(result, 0, a->k_block * a->c_block);
+            fill_run(result, 0, a->k_block * a->c_block * LANES);
         int first = 1;
         for (b.n0 = 0; b.n0 < a->N; b.n0 += a->block_n)
             for (b.i0 = 0; b.i0 < a->OH; b.i0 += a->block_rows)
@@ -255,7 +268,8 @@ KERNEL_RUN(conv_grad_weight) {
         REAL *out = (REAL *)a->grad_weight + (b.group * a->K + b.k0) * terms + b.t0;
         if (a->dot_products)
             for (ptrdiff_t k = 0; k < b.n_k; k++)
-                copy_run(out + k * terms, result + k * a->c_block, b.n_terms);
+                for (ptrdiff_t t = 0; t < b.n_terms; t++)
+                    out[k * terms + t] = v_sum(v_load(result + (k * a->c_block + t) * LANES));
         else
             transpose_block(out, terms, result, b.width, b.n_terms, b.n_k, 0);
     }

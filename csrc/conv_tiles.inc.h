@@ -4,7 +4,8 @@
  *     w is packed [t][KV * LANES]; each pixel has a pointer of its own, so pixels may lie anywhere (rows of any
  *     stride, other samples). The gradient by the weight is the same sum with t over pixels, p over kernel positions.
  * tile_rows        KR output channels x V vectors of pixels:  out[k][v] += sum over t of w[t][k] * x[offset[t] + v]
- * tile_dot         KR x P sums along adjacent pixels:  out[k][p] += sum over i of g[k][i] * x[p][i]
+ * tile_dot         KR x P sums along adjacent pixels:  out[k][p] += sum over i of g[k][i] * x[p][i], where out holds a
+ *                  vector for each sum, whose lanes are to be added up at last
  *
  * `soon` is what will be needed after this tile: the first two fetch soon[t * soon_step] into the cache as they go, so
  * that copying it later does not wait for memory. A step of 0 fetches nothing new.
@@ -210,6 +211,7 @@ INLINE void tile_dot(const int KR, const int P, const REAL *g, ptrdiff_t g_step,
         UNROLL for (int k = 0; k < KR; k++) a[k] = v_load(g + k * g_step + i);
         UNROLL for (int p = 0; p < P; p++) {
             vec b = v_load(px[p] + i);
+            IN_REGISTER(b);
             UNROLL for (int k = 0; k < KR; k++) sum[k * P + p] = v_fma(a[k], b, sum[k * P + p]);
         }
     }
@@ -220,8 +222,10 @@ INLINE void tile_dot(const int KR, const int P, const REAL *g, ptrdiff_t g_step,
             UNROLL for (int k = 0; k < KR; k++) sum[k * P + p] = v_fma(a[k], b, sum[k * P + p]);
         }
     }
-    UNROLL for (int k = 0; k < KR; k++) UNROLL for (int p = 0; p < P; p++) out[k * out_step + p] +=
-        v_sum(sum[k * P + p]);
+    UNROLL for (int k = 0; k < KR; k++) UNROLL for (int p = 0; p < P; p++) {
+        REAL *to = out + (k * out_step + p) * LANES;
+        v_store(to, v_load(to) + sum[k * P + p]);
+    }
 }
 
 /* clang-format off */

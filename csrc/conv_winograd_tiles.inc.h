@@ -1,5 +1,5 @@
-/* Winograd's tiles on their way: images with channels in the lanes, tiles to points and back, and what of the memory is
- * wanted soon. What the points are for is in conv_winograd.inc.h and conv_winograd_grad.inc.h.
+/* Winograd's tiles on their way: images with channels in the lanes, tiles to points and back. What the points are for
+ * is in conv_winograd.inc.h and conv_winograd_grad.inc.h.
  */
 #define WINOGRAD_CHAIN 64
 #define WINOGRAD_CHUNK MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH) /* channels of weights transformed at a time */
@@ -143,45 +143,4 @@ INLINE void weight_tile(const int m, const vec *w, REAL *u, ptrdiff_t point, ptr
             v_store(u + (i * a + j) * point, o[j]);
         }
     }
-}
-
-/* Memory that is wanted soon: `runs` runs of `run` elements, `stride` apart, of which the first `done` elements of the
- * first run are asked for. */
-typedef struct {
-    const REAL *from;
-    ptrdiff_t runs, run, stride, done;
-} wanted;
-
-/* Rows row0 .. row1-1 of `tile` pixels each of `channels` planes of an image. Tile rows count over samples. */
-static wanted wanted_rows(const REAL *image, const cg_strides *at, ptrdiff_t channels, ptrdiff_t H, ptrdiff_t tile,
-                          ptrdiff_t tile_rows, ptrdiff_t row0, ptrdiff_t row1) {
-    ptrdiff_t sample = row0 / tile_rows, i = row0 % tile_rows, samples = ceil_div(row1, tile_rows) - sample;
-    ptrdiff_t rows = MIN(H - i * tile, (row1 - row0) * tile);
-    wanted w = {image + sample * at->stride_n + i * tile * at->stride_h, channels, rows * at->stride_h, at->stride_c,
-                0};
-    if (row1 <= row0)
-        w.runs = 0;
-    else if (samples > 1) /* whole samples: more than asked for at both ends */
-        w.runs = samples, w.run = at->stride_c == 1 ? at->stride_n : channels * at->stride_c, w.stride = at->stride_n;
-    else if (at->stride_c == 1)
-        w.runs = 1;
-    else if (i == 0 && rows == H && w.run == w.stride) /* planes that follow each other */
-        w.runs = 1, w.run *= channels;
-    return w;
-}
-
-/* The next n cache lines (at most) of a list of two; the step to give to a tile with them, 0 where nothing is left. */
-INLINE const REAL *want_next(wanted *list, ptrdiff_t n, ptrdiff_t *step) {
-    if (list->runs == 0)
-        list++;
-    if (list->runs == 0) {
-        *step = 0;
-        return list->from;
-    }
-    const REAL *p = list->from + list->done;
-    list->done += n * LANES;
-    if (list->done >= list->run)
-        list->done = 0, list->runs--, list->from += list->stride;
-    *step = LANES;
-    return p;
 }

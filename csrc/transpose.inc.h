@@ -39,6 +39,26 @@ INLINE void even_run(REAL *to, const REAL *from, ptrdiff_t n) {
     }
 }
 
+/* even[i] = from[2 * i] for i < n_even, odd[i] = from[2 * i + 1] for i < n_odd; no more is read. */
+INLINE void split_run(REAL *even, ptrdiff_t n_even, REAL *odd, ptrdiff_t n_odd, const REAL *from) {
+    ptrdiff_t n = MAX(2 * n_even - 1, 2 * n_odd);
+    for (ptrdiff_t i = 0; 2 * i < n; i += LANES) {
+        ptrdiff_t rest = n - 2 * i;
+        vec a = rest >= LANES ? v_load(from + 2 * i) : v_load_n(from + 2 * i, rest);
+        vec b = v_zero();
+        if (rest > LANES)
+            b = rest >= 2 * LANES ? v_load(from + 2 * i + LANES) : v_load_n(from + 2 * i + LANES, rest - LANES);
+        if (n_even - i >= LANES)
+            v_store(even + i, v_even(a, b));
+        else if (n_even > i)
+            v_store_n(even + i, v_even(a, b), n_even - i);
+        if (n_odd - i >= LANES)
+            v_store(odd + i, v_odd(a, b));
+        else if (n_odd > i)
+            v_store_n(odd + i, v_odd(a, b), n_odd - i);
+    }
+}
+
 /* to[c * to_step + r] = from[r * from_step + c] for r < n_rows, c < n_cols.
  * Rows r = n_rows .. round_up(n_rows, LANES) - 1 of `to` become 0 where pad is set; else nothing beyond n_rows is
  * written. */
@@ -74,6 +94,59 @@ static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from
     }
 }
 
+/* First and end of the columns j < n_cols for which w0 + j * step lies in the image. */
+INLINE void columns_inside(ptrdiff_t w0, ptrdiff_t step, ptrdiff_t n_cols, ptrdiff_t W, ptrdiff_t *j0, ptrdiff_t *j1) {
+    *j0 = w0 >= 0 ? 0 : MIN(n_cols, ceil_div(-w0, step));
+    *j1 = w0 >= W ? *j0 : MAX(*j0, MIN(n_cols, ceil_div(W - w0, step)));
+}
+
+/* stage_planes for step_w = parts_w = 2 and stride_w = 1: one pass for both classes of columns. */
+static void stage_split(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_cols, const REAL *x,
+                        const cg_strides *at, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h,
+                        ptrdiff_t first_w, ptrdiff_t step_h) {
+    const int e = first_w < 0 && first_w % 2; /* the class of the first column that is read */
+    ptrdiff_t j0[2], j1[2];
+    for (int b = 0; b < 2; b++)
+        columns_inside(first_w + b, 2, n_cols, W, j0 + b, j1 + b);
+    for (ptrdiff_t c = 0; c < C; c++)
+        for (ptrdiff_t a = 0; a < step_h; a++) {
+            REAL *p[2] = {to + c * plane + 2 * a * n_rows * row, to + c * plane + (2 * a + 1) * n_rows * row};
+            for (ptrdiff_t i = 0; i < n_rows; i++, p[0] += row, p[1] += row) {
+                ptrdiff_t h = first_h + i * step_h + a;
+                const int inside = h >= 0 && h < H;
+                for (int b = 0; b < 2; b++) {
+                    for (ptrdiff_t j = 0; j < j0[b] && inside; j++)
+                        p[b][j] = 0;
+                    fill_run(p[b] + (inside ? j1[b] : 0), 0, n_cols - (inside ? j1[b] : 0));
+                }
+                if (inside)
+                    split_run(p[e] + j0[e], j1[e] - j0[e], p[!e] + j0[!e], j1[!e] - j0[!e],
+                              x + c * at->stride_c + h * at->stride_h + MAX(0, first_w));
+            }
+        }
+}
+
+/* stage_planes for whole rows that follow each other, as many as wide: one copy, in which the columns that come from
+ * another row are cleared. */
+static void stage_shifted(REAL *to, ptrdiff_t plane, ptrdiff_t n_rows, const REAL *x, ptrdiff_t stride_c, ptrdiff_t C,
+                          ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h, ptrdiff_t first_w) {
+    ptrdiff_t i0 = MIN(n_rows, MAX(0, -first_h)), i1 = MAX(i0, MIN(n_rows, H - first_h));
+    ptrdiff_t before = MAX(0, -first_w), after = MAX(0, first_w);
+    x += (first_h + i0) * W + after;
+    for (ptrdiff_t c = 0; c < C; c++, to += plane, x += stride_c) {
+        fill_run(to, 0, i0 * W);
+        fill_run(to + i1 * W, 0, (n_rows - i1) * W);
+        if (i0 < i1)
+            copy_run(to + i0 * W + before, x, (i1 - i0) * W - before - after);
+        for (ptrdiff_t i = i0; i < i1; i++) {
+            for (ptrdiff_t j = 0; j < before; j++)
+                to[i * W + j] = 0;
+            for (ptrdiff_t j = W - after; j < W; j++)
+                to[i * W + j] = 0;
+        }
+    }
+}
+
 /* A block of an image with zeros around it, one plane a channel, split into residue classes:
  * to[c * plane + (a * parts_w + b) * (n_rows * row) + i * row + j] = x[c, first_h + i * step_h + a, first_w + j *
  * step_w + b] for i < n_rows, j < n_cols, a < step_h, b < parts_w (step_w, or 1 for the first class of columns only); 0
@@ -81,14 +154,21 @@ static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from
 static void stage_planes(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_cols, const REAL *x,
                          const cg_strides *at, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h,
                          ptrdiff_t first_w, ptrdiff_t step_h, ptrdiff_t step_w, ptrdiff_t parts_w) {
+    if (step_w == 2 && parts_w == 2 && at->stride_w == 1) {
+        stage_split(to, plane, row, n_rows, n_cols, x, at, C, H, W, first_h, first_w, step_h);
+        return;
+    }
+    if (step_h * step_w * at->stride_w == 1 && row == W && n_cols == W && at->stride_h == W && llabs(first_w) < W) {
+        stage_shifted(to, plane, n_rows, x, at->stride_c, C, H, W, first_h, first_w);
+        return;
+    }
     for (ptrdiff_t c = 0; c < C; c++)
         for (ptrdiff_t a = 0; a < step_h; a++)
             for (ptrdiff_t b = 0; b < parts_w; b++) {
                 REAL *p = to + c * plane + (a * parts_w + b) * n_rows * row;
                 /* columns j0 .. j1-1 are inside the image */
-                ptrdiff_t w0 = first_w + b;
-                ptrdiff_t j0 = w0 >= 0 ? 0 : MIN(n_cols, ceil_div(-w0, step_w));
-                ptrdiff_t j1 = w0 >= W ? j0 : MAX(j0, MIN(n_cols, ceil_div(W - w0, step_w)));
+                ptrdiff_t w0 = first_w + b, j0, j1;
+                columns_inside(w0, step_w, n_cols, W, &j0, &j1);
                 for (ptrdiff_t i = 0; i < n_rows; i++, p += row) {
                     ptrdiff_t h = first_h + i * step_h + a;
                     if (h < 0 || h >= H) {

@@ -28,6 +28,12 @@
 #define NOINLINE static __attribute__((noinline)) /* one copy, for the size of the wheel */
 #define UNROLL _Pragma("GCC unroll 32")
 #define UNUSED __attribute__((unused))
+#if defined(__x86_64__) && defined(__GNUC__)
+#define IN_REGISTER(v) __asm__("" : "+v"(v)) /* loaded once, not again by each instruction that takes it from memory   \
+                                              */
+#else
+#define IN_REGISTER(v) (void)0
+#endif
 #define ONE_BY_ONE __asm__ volatile("") /* in the body of a short loop: it is not worth vector code */
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2) /* into L2: what L1 holds is in use */
