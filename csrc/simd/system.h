@@ -29,8 +29,7 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #define UNUSED __attribute__((unused))
 #if defined(__x86_64__) && defined(__GNUC__)
-#define IN_REGISTER(v) __asm__("" : "+v"(v)) /* loaded once, not again by each instruction that takes it from memory   \
-                                              */
+#define IN_REGISTER(v) __asm__("" : "+v"(v)) /* loaded once, not by each instruction that could take it from memory */
 #else
 #define IN_REGISTER(v) (void)0
 #endif
