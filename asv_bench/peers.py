@@ -1,8 +1,9 @@
 """convgrad against other libraries, in one process: `python asv_bench/peers.py SUITE`.
 
-Both sides get the same float32 arrays and the same number of threads and return fresh arrays. Calls alternate; a ratio
-is the median over rounds of (peer's time / ours), so above 1 ours is faster. Rounds in which other processes took more
-than a twentieth of the machine are set aside and counted; a lock keeps two runs of this script apart.
+Both sides get the same arrays, float32 but for `conv64`, and the same number of threads and return fresh arrays. Calls
+alternate; a ratio is the median over rounds of (peer's time / ours), so above 1 ours is faster. Rounds in which other
+processes took more than a twentieth of the machine are set aside and counted; a lock keeps two runs of this script
+apart.
 
 Writes asv_bench/results/peers-SUITE.json, .md and, with matplotlib, .png. Runs over a part of the cases write nothing.
 """
@@ -28,7 +29,14 @@ import report
 import suites
 
 SUITES = {
-    suite.name: suite for suite in (peers_conv.SUITE, peers_conv.INFERENCE, peers_elementwise.SUITE, peers_pool.SUITE)
+    suite.name: suite
+    for suite in (
+        peers_conv.SUITE,
+        peers_conv.INFERENCE,
+        peers_conv.FLOAT64,
+        peers_elementwise.SUITE,
+        peers_pool.SUITE,
+    )
 }
 THREADS = [1, 2]
 # Suites with one column and a family for each row of their table.

@@ -1,8 +1,10 @@
 """Convolution against PyTorch, in its plain layout and in channels_last.
 
-The suites `conv` and `inference` of `peers.py`; `inference` keeps the weights packed between calls, as `prepack_conv2d`
-and layers in `eval()` do.
+The suites `conv`, `inference` and `conv64` of `peers.py`; `inference` keeps the weights packed between calls, as
+`prepack_conv2d` and layers in `eval()` do, and `conv64` computes in float64 what takes direct convolution there.
 """
+
+from functools import partial
 
 import cases
 import numpy as np
@@ -13,11 +15,11 @@ from report import Suite
 import convgrad
 
 
-def conv_calls(case, last):
+def conv_calls(case, last, dtype=np.float32):
     """{pass: (ours, PyTorch, PyTorch channels_last)} on seeded data; without `last` only the first two."""
     rng = np.random.default_rng(0)
     x, weight, grad = (
-        rng.standard_normal(shape, dtype=np.float32) for shape in (case.x_shape, case.weight_shape, case.output_shape)
+        rng.standard_normal(shape, dtype=dtype) for shape in (case.x_shape, case.weight_shape, case.output_shape)
     )
     options = {"stride": case.stride, "padding": case.padding, "groups": case.groups}
     if case.transposed:
@@ -67,20 +69,20 @@ def run_packed(options):
 
 
 def check(case, name, ours, theirs):
-    """Raise where the two disagree by more than float32 sums of this length explain."""
+    """Raise where the two disagree by more than sums of this length explain."""
     mine, peer = np.asarray(ours()), theirs().numpy()
     error = np.abs(mine - peer).max() / np.abs(peer).max()
-    if not error < 1e-4:
+    if not error < (1e-4 if mine.dtype == np.float32 else 1e-12):
         raise AssertionError(f"{case.name} {name}: the two differ by {error:.1e} of the largest value")
 
 
-def run(options):
+def run(options, families=tuple(cases.FAMILIES), dtype=np.float32):
     """(case, family, pass, GFLOP, calls) of every case chosen."""
-    for family in cases.FAMILIES.values():
-        for case in family:
+    for family in families:
+        for case in cases.FAMILIES[family]:
             if options.only not in case.name:
                 continue
-            calls = conv_calls(case, last=not options.no_second)
+            calls = conv_calls(case, last=not options.no_second and dtype == np.float32, dtype=dtype)
             for name in options.passes:
                 check(case, name, *calls[name][:2])
                 yield case.name, case.family, name, case.flops / 1e9, calls[name]
@@ -118,4 +120,14 @@ INFERENCE = Suite(
     unit=SUITE.unit,
     data=SUITE.data,
     apart=SUITE.apart,
+)
+
+FLOAT64 = Suite(
+    name="conv64",
+    run=partial(run, families=("direct", "inception", "dcgan", "grouped", "batch 1"), dtype=np.float64),
+    passes=SUITE.passes,
+    columns=SUITE.columns[:1],
+    unit=SUITE.unit,
+    data="float64 NCHW",
+    summarised=1,
 )
