@@ -90,7 +90,7 @@ typedef struct {
     ptrdiff_t k_block, n_k_blocks, c_block, n_c_blocks;
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_sample, run;
-    ptrdiff_t gradient_at, stage_at, result_at, offset_at;
+    ptrdiff_t gradient_at, stage_at, result_at, offset_at, term_at;
 } cg_conv_grad_weight_args;
 
 /* 3x3 convolution with stride 1 by Winograd's F(m x m, 3x3); see conv_winograd.inc.h for the layouts of u, v, g and du.

@@ -98,6 +98,7 @@ KERNEL_PLAN(conv_grad_weight) {
         a->stage_at = at, at += round_up((a->block_n * a->stage_sample + 2 * LANES) * sizeof(REAL), 64) + 64;
     a->result_at = at, at += round_up((a->c_block + TILE_PIXELS_1) * a->k_block * sizeof(REAL) * (dot ? LANES : 1), 64);
     a->offset_at = at, at += round_up(a->run * sizeof(int32_t), 64);
+    a->term_at = at, at += round_up((a->c_block + TILE_PIXELS_1) * sizeof(REAL *), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = a->groups * a->n_k_blocks * a->n_c_blocks;
     a->task.work = 0.25 * a->N * a->groups * a->K * terms * pixels;
@@ -131,23 +132,33 @@ static void stage_run(const cg_conv_grad_weight_args *a, const gradient_run *b, 
     }
 }
 
-/* Address of the first pixel's input for term t of the weight. */
-INLINE const REAL *term_input(const cg_conv_grad_weight_args *a, const gradient_run *b, const REAL *stage,
-                              ptrdiff_t t) {
-    ptrdiff_t c = t / (a->R * a->S) - b->c0, h = t / a->S % a->R * a->dilation_h, w = t % a->S * a->dilation_w;
-    if (a->in_place)
-        return (const REAL *)a->x + b->n0 * a->x_at.stride_n + (b->group * a->C + b->c0 + c) * a->x_at.stride_c +
-               (b->i0 * a->stride_h + h) * a->x_at.stride_h + (b->j0 * a->stride_w + w) * a->x_at.stride_w;
-    if (a->dot_products)
-        return stage + c * a->stage_plane + t % a->S * (a->stage_plane / a->S) +
-               (h % a->stride_h * a->stage_rows + h / a->stride_h) * b->cols;
-    if (a->x_at.stride_c != 1 || a->C == 1)
-        return stage + c * a->stage_plane + h * a->stage_cols + w;
-    return stage + (h * a->stage_cols + w) * b->n_channels + c;
+/* Where the first pixel's input lies for every term of the weight; the last one is repeated to fill a tile. */
+static void term_inputs(const cg_conv_grad_weight_args *a, const gradient_run *b, const REAL *stage, const REAL **x) {
+    ptrdiff_t c = b->c0, r = b->t0 / a->S % a->R, s = b->t0 % a->S;
+    ptrdiff_t step_c = a->stage_plane, step_h = a->stage_cols, step_w = a->dilation_w;
+    if (a->in_place) {
+        stage = (const REAL *)a->x + b->n0 * a->x_at.stride_n + (b->group * a->C + c) * a->x_at.stride_c +
+                b->i0 * a->stride_h * a->x_at.stride_h + b->j0 * a->stride_w * a->x_at.stride_w;
+        step_c = a->x_at.stride_c, step_h = a->x_at.stride_h, step_w *= a->x_at.stride_w;
+    } else if (a->dot_products)
+        step_w = a->stage_plane / a->S;
+    else if (a->x_at.stride_c == 1 && a->C > 1)
+        step_c = 1, step_h *= b->n_channels, step_w *= b->n_channels;
+    for (ptrdiff_t t = 0; t < b->n_terms; r++, s = 0) {
+        if (r == a->R)
+            r = 0, c++;
+        ptrdiff_t h = r * a->dilation_h;
+        const REAL *row = stage + (c - b->c0) * step_c;
+        row += a->dot_products ? (h % a->stride_h * a->stage_rows + h / a->stride_h) * b->cols : h * step_h;
+        for (; s < a->S && t < b->n_terms; s++)
+            x[t++] = row + s * step_w;
+    }
+    for (int p = 0; p < TILE_PIXELS_1; p++)
+        x[b->n_terms + p] = x[b->n_terms - 1];
 }
 
-static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, REAL *stage,
-                          int32_t *offset, REAL *result, int first) {
+static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, int32_t *offset,
+                          const REAL **x, REAL *result, int first) {
     const cg_strides at = a->g_at;
     ptrdiff_t pixel = 0, step_n = a->stage_sample, step_w = a->x_at.stride_c != 1 || a->C == 1 ? 1 : b->n_channels;
     ptrdiff_t step_h = a->stage_cols * step_w;
@@ -180,16 +191,12 @@ static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run 
     broadcast_tile tile = broadcast_tile_for((int)(b->width / LANES), b->n_terms);
     ptrdiff_t most = PANEL_BYTES / (b->width * (ptrdiff_t)sizeof(REAL)), run = ceil_div(pixel, ceil_div(pixel, most));
     for (ptrdiff_t begin = 0; begin < pixel; begin += run, first = 0)
-        for (ptrdiff_t t = 0; t < b->n_terms; t += tile.pixels) {
-            const REAL *x[14];
-            for (int p = 0; p < tile.pixels; p++) /* the last tile repeats its last term; those results are not read */
-                x[p] = term_input(a, b, stage, b->t0 + MIN(t + p, b->n_terms - 1));
-            tile.fn(gradient + begin * b->width, x, offset + begin, MIN(run, pixel - begin), zeros, !first,
+        for (ptrdiff_t t = 0; t < b->n_terms; t += tile.pixels)
+            tile.fn(gradient + begin * b->width, x + t, offset + begin, MIN(run, pixel - begin), zeros, !first,
                     result + t * b->width, b->width, gradient, 0);
-        }
 }
 
-static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, const REAL *stage,
+static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, const REAL **x,
                     REAL *result) {
     const cg_strides at = a->g_at;
     ptrdiff_t run = b->rows * b->cols;
@@ -204,19 +211,10 @@ static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, RE
                 for (ptrdiff_t j = 0; j < b->cols; j++)
                     to[j] = g[j * at.stride_w];
     }
-    const REAL *x[4], *row = 0;
-    ptrdiff_t s = b->t0 % a->S, step_s = a->stage_plane / a->S;
     for (ptrdiff_t t = 0; t < b->n_terms; t += 4) {
         int n = (int)MIN(4, b->n_terms - t);
-        for (int p = 0; p < n; p++) {
-            if (t + p == 0 || s == a->S) {
-                s = t + p ? 0 : s;
-                row = term_input(a, b, stage, b->t0 + t + p) - s * step_s;
-            }
-            x[p] = row + s++ * step_s;
-        }
         for (ptrdiff_t k = 0; k < b->n_k; k += DOT_CHANNELS)
-            tiles_dot[MIN(DOT_CHANNELS, b->n_k - k)][n](gradient + k * a->run, a->run, x, run,
+            tiles_dot[MIN(DOT_CHANNELS, b->n_k - k)][n](gradient + k * a->run, a->run, x + t, run,
                                                         result + (k * a->c_block + t) * LANES, a->c_block);
     }
 }
@@ -227,6 +225,7 @@ KERNEL_RUN(conv_grad_weight) {
     REAL *gradient = (REAL *)(scratch + a->gradient_at), *stage = (REAL *)(scratch + a->stage_at);
     REAL *result = (REAL *)(scratch + a->result_at);
     int32_t *offset = (int32_t *)(scratch + a->offset_at);
+    const REAL **x = (const REAL **)(scratch + a->term_at);
     ptrdiff_t terms = a->C * a->R * a->S;
     for (ptrdiff_t block = begin; block < end && a->along_pixels; block++)
         run_pointwise(a, block, (REAL *)(scratch + a->result_at));
@@ -253,10 +252,11 @@ KERNEL_RUN(conv_grad_weight) {
                     b.cols = MIN(a->block_cols, a->OW - b.j0);
                     if (!a->in_place)
                         stage_run(a, &b, stage);
+                    term_inputs(a, &b, stage, x);
                     if (a->dot_products)
-                        add_dot(a, &b, gradient, stage, result);
+                        add_dot(a, &b, gradient, x, result);
                     else
-                        add_broadcast(a, &b, gradient, stage, offset, result, first);
+                        add_broadcast(a, &b, gradient, offset, x, result, first);
                     first = 0;
                 }
         if (a->swap) { /* result[k][c] of the swapped roles is grad_weight as it is wanted */
