@@ -1,8 +1,9 @@
 """Winograd against our own direct convolution: `python asv_bench/algorithms.py`, the figures behind algorithm="auto".
 
-One thread, float32, padding 1. Both algorithms take turns; a ratio is the least time of the direct one over the least
-time of Winograd's, of many short samples each, so that other tenants of the machine do not show. Above 1 Winograd is
-faster. Writes asv_bench/results/algorithms.json and .md.
+One thread, float32, padding that keeps the size; 3x3 kernels, then others, which are filtered along one axis. Both
+algorithms take turns; a ratio is the least time of the direct one over the least time of Winograd's, of many short
+samples each, so that other tenants of the machine do not show. Above 1 Winograd is faster. Writes
+asv_bench/results/algorithms.json and .md.
 """
 
 import json
@@ -17,11 +18,13 @@ if __name__ == "__main__":
 import numpy as np
 
 import convgrad
+from convgrad import shapes
 from convgrad._native import runtime
 
 RESULTS = Path(__file__).parent / "results"
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
-SAMPLES, SECONDS = 25, 0.001
+SAMPLES, FEWEST_SAMPLES, SECONDS = 25, 5, 0.001  # of one sample
+ALL_SECONDS = 0.15  # after which only the fewest samples are taken
 # batch, channels in, channels out, height and width
 SHAPES = [
     *((16, c, k, 28) for c, k in ((3, 16), (3, 64), (4, 32), (8, 8), (8, 16), (16, 8), (8, 64), (64, 8))),
@@ -33,6 +36,13 @@ SHAPES = [
     (8, 128, 32, 56),
     (1, 64, 64, 112),
 ]
+# Besides the kernels that are filtered along one axis.
+AXIS_SHAPES = [
+    *((4, c, k, 28) for c, k in ((16, 16), (24, 24), (32, 32), (48, 48), (64, 64))),
+    *((16, 64, 64, size) for size in (2, 4, 6, 7, 14)),
+    *((n, c, c, size) for c, size in ((128, 17), (384, 8)) for n in (1, 8)),
+]
+AXIS_KERNELS = ((1, 3), (3, 1), (1, 7), (7, 1), (5, 5))
 
 
 def least_times(calls):
@@ -44,7 +54,10 @@ def least_times(calls):
         call()
         repeats.append(max(1, int(SECONDS / (time.perf_counter() - start))))
     least = [float("inf")] * len(calls)
-    for _ in range(SAMPLES):
+    deadline = time.perf_counter() + ALL_SECONDS
+    for taken in range(SAMPLES):
+        if taken >= FEWEST_SAMPLES and time.perf_counter() > deadline:
+            break
         for i, call in enumerate(calls):
             start = time.perf_counter()
             for _ in range(repeats[i]):
@@ -55,45 +68,52 @@ def least_times(calls):
 
 def calls_of(direction, x, weight, grad):
     """The two callables of a direction: direct, Winograd."""
+    kernel = weight.shape[2:]
 
     def call(algorithm):
-        options = {"padding": 1, "algorithm": algorithm}
+        options = {"padding": "same", "algorithm": algorithm}
         if direction == "forward":
             return lambda: convgrad.conv2d(x, weight, **options)
         if direction == "grad_input":
             return lambda: convgrad.conv2d_grad_input(grad, weight, x.shape, **options)
-        return lambda: convgrad.conv2d_grad_weight(grad, x, 3, **options)
+        return lambda: convgrad.conv2d_grad_weight(grad, x, kernel, **options)
 
     return call("direct"), call("winograd")
 
 
+def measured(rng, kernel, batch, channels, out_channels, size):
+    """What one row of the table says."""
+    x = rng.standard_normal((batch, channels, size, size), dtype=np.float32)
+    weight = rng.standard_normal((out_channels, channels, *kernel), dtype=np.float32)
+    grad = rng.standard_normal((batch, out_channels, size, size), dtype=np.float32)
+    row = {"kernel": kernel, "shape": (batch, channels, out_channels, size)}
+    for direction in DIRECTIONS:
+        direct, winograd = least_times(calls_of(direction, x, weight, grad))
+        account = convgrad.explain_conv2d(x.shape, weight.shape, padding="same", direction=direction)
+        row[direction] = direct / winograd, account["algorithm"].split()[0].rstrip(",")
+    return row
+
+
 def main():
     convgrad.set_num_threads(1)
+    shapes._check_algorithm = lambda *_: None  # along one axis too, which only "auto" offers
     rng = np.random.default_rng(0)
-    rows = []
     with machine_lock():
-        for batch, channels, out_channels, size in SHAPES:
-            x = rng.standard_normal((batch, channels, size, size), dtype=np.float32)
-            weight = rng.standard_normal((out_channels, channels, 3, 3), dtype=np.float32)
-            grad = rng.standard_normal((batch, out_channels, size, size), dtype=np.float32)
-            row = {"shape": (batch, channels, out_channels, size)}
-            for direction in DIRECTIONS:
-                direct, winograd = least_times(calls_of(direction, x, weight, grad))
-                account = convgrad.explain_conv2d(x.shape, weight.shape, padding=1, direction=direction)
-                row[direction] = direct / winograd, account["algorithm"].split()[0].rstrip(",")
-            rows.append(row)
+        rows = [measured(rng, (3, 3), *shape) for shape in SHAPES]
+        rows += [measured(rng, kernel, *shape) for shape in AXIS_SHAPES for kernel in AXIS_KERNELS]
     lines = [
         '# Winograd against direct convolution, and what `algorithm="auto"` takes',
         "",
         f"{cpu_name()}; kernels: {runtime.isa()}; one thread; above 1 Winograd is faster. "
         "Reproduce: `python asv_bench/algorithms.py`.",
         "",
-        "| N | C | K | size | " + " | ".join(f"{direction} | auto" for direction in DIRECTIONS) + " |",
-        "|---|---|---|---|" + "---|---|" * len(DIRECTIONS),
+        "| kernel | N | C | K | size | " + " | ".join(f"{direction} | auto" for direction in DIRECTIONS) + " |",
+        "|---|---|---|---|---|" + "---|---|" * len(DIRECTIONS),
     ]
     for row in rows:
         cells = " | ".join(f"{row[direction][0]:.2f}x | {row[direction][1]}" for direction in DIRECTIONS)
-        lines.append("| " + " | ".join(map(str, row["shape"])) + f" | {cells} |")
+        cells = f"{row['kernel'][0]}x{row['kernel'][1]} | " + " | ".join(map(str, row["shape"])) + f" | {cells}"
+        lines.append(f"| {cells} |")
     chosen = [
         ratio if algorithm == "winograd" else 1 / ratio
         for row in rows

@@ -93,21 +93,22 @@ typedef struct {
     ptrdiff_t gradient_at, stage_at, result_at, offset_at, term_at;
 } cg_conv_grad_weight_args;
 
-/* 3x3 convolution with stride 1 by Winograd's F(m x m, 3x3); see conv_winograd.inc.h for the layouts of u, v, g and du.
- */
+/* Convolution with stride 1 by Winograd's minimal filtering: 3x3 along both axes, F(m x m, 3x3), or R x S along one,
+ * F(m, R) or F(m, S); see conv_winograd.inc.h for the layouts of u, v, g and du. */
 typedef struct {
     cg_task task;
     const void *x, *weight, *bias; /* IN; bias (K) or NULL */
     const void *residual;          /* IN, laid out as y with adjacent columns, or NULL; not in gradients */
-    void *y;                       /* OUT; for the gradient by the weight: grad_weight (K, C, 3, 3) */
+    void *y;                       /* OUT; for the gradient by the weight: grad_weight (K, C, R, S) */
     const void *grad_output;       /* IN, gradient by the weight only */
     void *u, *v, *g, *du;          /* transformed weights, inputs, gradients, products; shared by all threads */
-    ptrdiff_t N, C, K, H, W, OH, OW;
+    ptrdiff_t N, C, K, H, W, OH, OW, R, S;
     ptrdiff_t first_h, first_w; /* source position under the first tap of output (0, 0) */
     cg_strides x_at, y_at;
     ptrdiff_t w_k, w_c, w_r, w_s; /* strides of the weight */
     int flip;                     /* rotate the kernel: gradient by the input */
-    int m;                        /* 2 or 4 */
+    int m;                        /* outputs of a tile along each transformed axis: 2 or 4 where that is both */
+    int axis;                     /* 0: both axes, 1: rows (S = 1), 2: columns, and kernel rows are summed */
     int add;                      /* add to du */
     int activation;
     double parameter;
@@ -119,6 +120,9 @@ typedef struct {
     ptrdiff_t n_sums;      /* that du holds, to be added up; 0: one */
     /* filled by the plan */
     ptrdiff_t tile_rows, tile_cols; /* of one sample */
+    ptrdiff_t tile_h, tile_w;       /* outputs of a tile */
+    ptrdiff_t sums, v_rows;         /* kernel rows that are summed over; rows of transformed inputs of one sample */
+    int points;
     ptrdiff_t block_rows, block_cols, n_col_blocks, block_tiles;
     ptrdiff_t point_u, point_v, point_m, point_g;
     ptrdiff_t v_at, m_at, stage_at, u_at;

@@ -1,13 +1,17 @@
-/* Gradient of a 3x3 convolution, stride 1, by its weight, with Winograd's F(m x m, 3x3): the transpose of the forward
+/* Gradient of a convolution, stride 1, by its weight, with Winograd's minimal filtering: the transpose of the forward
  * algorithm.
  *
  *   grad_weight = GT [ sum over tiles of (A z AT) . (BT d B) ] G
  *
- * d: input tile, z: tile of grad_output, . element by element. For each of the (m + 2)^2 points the sum over tiles is a
- * matrix product  du[p] (K x C) = g[p]^T (K x T) * v[p] (T x C).  Layouts: v and g as v in conv_winograd.inc.h;
- * du[p][k][round_up(C, LANES)]. The caller goes through the tile rows in ranges and adds up their products.
+ * (along one axis without AT, B and G on the right). d: input tile, z: tile of grad_output, . element by element. For
+ * each point the sum over tiles is a matrix product  du[p] (K x C) = g[p]^T (K x T) * v[p] (T x C), one for each kernel
+ * row where the forward algorithm sums over them, with v taken so many rows on.  Layouts: v and g as v in
+ * conv_winograd.inc.h; du[p][kernel row][k][round_up(C, LANES)]. The caller goes through the tile rows in ranges and
+ * adds up their products.
  */
 #define GRADIENT_RUN 128 /* tiles of one chain of additions */
+#define AXIS_RUN 48      /* the same along one axis, which rounds more */
+#define AXIS_GROUP 1024  /* tiles along one axis whose sums are added up before they are added to others */
 
 INLINE ptrdiff_t winograd_point_g(const cg_winograd_args *a, ptrdiff_t tiles) {
     return round_up(a->k1 - a->k0, LANES) * tiles + LANES;
@@ -15,6 +19,18 @@ INLINE ptrdiff_t winograd_point_g(const cg_winograd_args *a, ptrdiff_t tiles) {
 
 INLINE ptrdiff_t winograd_point_du(const cg_winograd_args *a) {
     return (a->k1 - a->k0 + TILE_PIXELS_1) * round_up(a->C, LANES) + LANES;
+}
+
+/* Points of a tile of staged gradients along one axis, `step` apart. */
+static void gradient_points(const cg_winograd_args *a, const REAL *stage, ptrdiff_t step, REAL *g, ptrdiff_t width) {
+    vec z[7], o[8];
+    for (int i = 0; i < a->m; i++)
+        z[i] = v_load(stage + i * step);
+    filter_spread(filter_of(a->points), z, a->m, 0, o);
+    for (int i = 0; i < a->points; i++) {
+        PREFETCH_WRITE(g + i * a->point_g + width);
+        v_store(g + i * a->point_g, o[i]);
+    }
 }
 
 KERNEL_PLAN(winograd_grad_output) {
@@ -25,16 +41,14 @@ KERNEL_PLAN(winograd_grad_output) {
     a->block_rows = MIN(a->row1 - a->row0, MAX(1, 64 / a->tile_cols));
     a->task.n_blocks = ceil_div(a->row1 - a->row0, a->block_rows) * ceil_div(a->k1 - a->k0, LANES);
     a->task.scratch_bytes = input_stage_bytes(a, a->tile_cols);
-    a->task.work = 1.5 * tiles * (a->k1 - a->k0) * WINOGRAD_POINTS;
+    a->task.work = 1.5 * tiles * (a->k1 - a->k0) * a->points;
 }
 
 KERNEL_RUN(winograd_grad_output) {
     const cg_winograd_args *a = args_;
-    const int m = a->m;
     REAL *stage = scratch_;
     ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, n_rows = ceil_div(a->row1 - a->row0, a->block_rows),
-              cols = a->tile_cols * m;
-    ptrdiff_t K = a->k1 - a->k0, most = MAX(1, (24 << 10) / (ptrdiff_t)(cols * m * LANES * sizeof(REAL)));
+              cols = a->tile_cols * a->tile_w, K = a->k1 - a->k0, most = strip_rows(a, cols);
     for (ptrdiff_t block = begin; block < end; block++) {
         ptrdiff_t k = block / n_rows * LANES, row0 = a->row0 + block % n_rows * a->block_rows,
                   row1 = MIN(a->row1, row0 + a->block_rows);
@@ -44,11 +58,13 @@ KERNEL_RUN(winograd_grad_output) {
             ptrdiff_t sample = row / a->tile_rows, i = row % a->tile_rows;
             n = MIN(row1 - row, MIN(a->tile_rows - i, most));
             const REAL *z = (const REAL *)a->grad_output + sample * a->y_at.stride_n + (a->k0 + k) * a->y_at.stride_c;
-            stage_lanes(stage, n * m, cols, z, &a->y_at, MIN(LANES, K - k), a->OH, a->OW, i * m, 0);
+            stage_lanes(stage, n * a->tile_h, cols, z, &a->y_at, MIN(LANES, K - k), a->OH, a->OW, i * a->tile_h, 0);
             for (ptrdiff_t r = 0; r < n; r++)
                 for (ptrdiff_t j = 0; j < a->tile_cols; j++, g += width) {
-                    const REAL *from = stage + (r * m * cols + j * m) * LANES;
-                    if (m == 4)
+                    const REAL *from = stage + (r * a->tile_h * cols + j * a->tile_w) * LANES;
+                    if (a->axis)
+                        gradient_points(a, from, a->axis == 1 ? cols * LANES : LANES, g, width);
+                    else if (a->m == 4)
                         gradient_tile(4, from, cols, g, a->point_g, width);
                     else
                         gradient_tile(2, from, cols, g, a->point_g, width);
@@ -61,25 +77,43 @@ KERNEL_PLAN(winograd_grad_products) {
     cg_winograd_args *a = args_;
     winograd_geometry(a);
     ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
-    a->point_v = round_up(a->C, LANES) * tiles + LANES;
+    a->point_v = winograd_point_v(a);
     a->point_g = winograd_point_g(a, tiles);
     a->point_u = winograd_point_du(a);
-    a->task.n_blocks = WINOGRAD_POINTS * ceil_div(a->C, WINOGRAD_WIDTH) * ceil_div(a->k1 - a->k0, WINOGRAD_WIDTH);
+    a->task.n_blocks = a->points * a->sums * ceil_div(a->C, WINOGRAD_WIDTH) * ceil_div(a->k1 - a->k0, WINOGRAD_WIDTH);
     a->task.scratch_bytes = 0;
-    a->task.work = 0.25 * tiles * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
+    a->task.work = 0.25 * tiles * a->points * a->C * (a->k1 - a->k0);
 }
 
-/* du[k - k0][c - c0] of one point and at most WINOGRAD_WIDTH channels each way, rows `row` apart: products added up
- * over all tiles of the range. Chains end where ranges of at most a->range_tiles would, so that sums are the same
- * however many are taken at once. Meanwhile what `soon` lists (two entries) is fetched into L2. */
-static void gradient_products(const cg_winograd_args *a, ptrdiff_t tiles, const REAL *v, const REAL *g, ptrdiff_t c0,
-                              ptrdiff_t c1, ptrdiff_t k0, ptrdiff_t k1, REAL *du, ptrdiff_t row, int add,
-                              wanted *soon) {
+/* du[k - k0][c - c0] of point p / sums and kernel row p % sums, at most WINOGRAD_WIDTH channels each way, rows `row`
+ * apart: products added up over all tiles of the range. Chains end where ranges of at most a->range_tiles would, so
+ * that sums are the same however many are taken at once, and with samples where those leave a gap in v. Meanwhile what
+ * `soon` lists (two entries) is fetched into L2. */
+static void gradient_products(const cg_winograd_args *a, ptrdiff_t p, ptrdiff_t c0, ptrdiff_t c1, ptrdiff_t k0,
+                              ptrdiff_t k1, REAL *du, ptrdiff_t row, int add, wanted *soon) {
+    const ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, sample = a->tile_rows * a->tile_cols;
+    const ptrdiff_t v_tiles = v_rows_of(a, a->row0, a->row1) * a->tile_cols, halo = (a->sums - 1) * a->tile_cols;
+    const REAL *v = (const REAL *)a->v + p / a->sums * a->point_v, *g = (const REAL *)a->g + p / a->sums * a->point_g;
     int32_t offset[GRADIENT_RUN];
+    REAL apart[WINOGRAD_WIDTH * WINOGRAD_WIDTH];
     for (ptrdiff_t c = c0, width; c < c1; c += width) {
         width = channel_vectors(c1 - c) * LANES;
-        for (ptrdiff_t t0 = 0, run; t0 < tiles; t0 += run) {
-            run = MIN(GRADIENT_RUN, MIN(tiles, t0 - t0 % a->range_tiles + a->range_tiles) - t0);
+        for (ptrdiff_t t0 = 0, run, group = 0; t0 < tiles; t0 += run) {
+            ptrdiff_t in_range = t0 % a->range_tiles, end = a->range_tiles - in_range;
+            if (a->axis) {
+                end = MIN(end, AXIS_GROUP - in_range % AXIS_GROUP);
+                if (in_range % AXIS_GROUP == 0)
+                    group = t0;
+            }
+            end = MIN(tiles, t0 + end);
+            const int aside = a->axis && (add || group), more = a->axis ? t0 > group : add || t0;
+            REAL *sums = aside ? apart : du + c - c0;
+            const ptrdiff_t pitch = aside ? WINOGRAD_WIDTH : row;
+            ptrdiff_t from_sample = a->row0 % a->tile_rows * a->tile_cols + t0; /* tiles since the first one's sample */
+            ptrdiff_t v_tile = t0 + p % a->sums * a->tile_cols + from_sample / sample * halo;
+            run = MIN(a->axis ? AXIS_RUN : GRADIENT_RUN, end - t0);
+            if (halo)
+                run = MIN(run, sample - from_sample % sample);
             for (ptrdiff_t k = k0, g_width; k < k1; k += g_width) {
                 g_width = channel_vectors(k1 - k) * LANES;
                 ptrdiff_t n = MIN(g_width, k1 - k);
@@ -93,42 +127,53 @@ static void gradient_products(const cg_winograd_args *a, ptrdiff_t tiles, const 
                         x[i] = from + MIN(q + i, n - 1);
                     ptrdiff_t soon_step;
                     const REAL *line = want_next(soon, run, &soon_step);
-                    REAL *to = du + (k - k0 + q) * row + c - c0;
+                    const REAL *w = v + c * v_tiles + v_tile * width;
+                    REAL *to = sums + (k - k0 + q) * pitch;
                     if (q + tile.pixels <= n)
-                        tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, add || t0, to, row, line, soon_step);
+                        tile.fn(w, x, offset, run, zeros, more, to, pitch, line, soon_step);
                     else { /* rows beyond the block's last would be those of another thread: take the last tile aside */
                         REAL side[14 * WINOGRAD_WIDTH];
-                        tile.fn(v + c * tiles + t0 * width, x, offset, run, zeros, 0, side, width, line, soon_step);
-                        for (ptrdiff_t i = q; i < n; i++, to += row)
+                        tile.fn(w, x, offset, run, zeros, 0, side, width, line, soon_step);
+                        for (ptrdiff_t i = q; i < n; i++, to += pitch)
                             for (ptrdiff_t j = 0; j < width; j += LANES) {
                                 vec sum = v_load(side + (i - q) * width + j);
-                                v_store(to + j, add || t0 ? v_load(to + j) + sum : sum);
+                                v_store(to + j, more ? v_load(to + j) + sum : sum);
                             }
                     }
                 }
             }
+            for (ptrdiff_t k = k0; k < k1 && aside && t0 + run == end; k++)
+                for (ptrdiff_t j = 0; j < width; j += LANES) {
+                    REAL *to = du + (k - k0) * row + c - c0 + j;
+                    v_store(to, v_load(to) + v_load(apart + (k - k0) * WINOGRAD_WIDTH + j));
+                }
         }
     }
 }
 
-/* What the products of point p and two blocks of channels read. */
-INLINE void want_operands(const cg_winograd_args *a, ptrdiff_t tiles, ptrdiff_t p, ptrdiff_t c0, ptrdiff_t k0,
-                          wanted *soon) {
+/* What the products of point p / sums and two blocks of channels read. */
+INLINE void want_operands(const cg_winograd_args *a, ptrdiff_t p, ptrdiff_t c0, ptrdiff_t k0, wanted *soon) {
+    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, v_tiles = v_rows_of(a, a->row0, a->row1) * a->tile_cols;
+    p /= a->sums;
     soon[0] =
-        (wanted){(const REAL *)a->v + p * a->point_v + c0 * tiles, 1, MIN(WINOGRAD_WIDTH, a->C - c0) * tiles, 0, 0};
+        (wanted){(const REAL *)a->v + p * a->point_v + c0 * v_tiles, 1, MIN(WINOGRAD_WIDTH, a->C - c0) * v_tiles, 0, 0};
     soon[1] = (wanted){(const REAL *)a->g + p * a->point_g + k0 * tiles, 1,
                        MIN(WINOGRAD_WIDTH, a->k1 - a->k0 - k0) * tiles, 0, 0};
 }
 
-/* grad_weight of n output channels from k on and the input channels c0 .. c1-1, from du[point][k][c - c0]. */
+/* grad_weight of n output channels from k on and the input channels c0 .. c1-1, from du[point][kernel row][k][c - c0],
+ * `point` apart. */
 static void gradient_weights(const cg_winograd_args *a, ptrdiff_t k, ptrdiff_t n, ptrdiff_t c0, ptrdiff_t c1,
                              const REAL *du, ptrdiff_t row, ptrdiff_t point) {
-    const int size = a->m + 2;
+    const int size = a->m + 2, n_taps = (int)(a->R * a->S), in_row = n_taps / (int)a->sums;
     for (; n > 0; n--, k++, du += row)
         for (ptrdiff_t c = c0; c < c1; c += LANES) {
-            vec t[18], w[9];
-            REAL taps[9 * LANES];
-            for (int j = 0; j < size; j++) {
+            vec t[18], w[49];
+            REAL taps[49 * LANES];
+            for (int r = 0; r < a->sums && a->axis; r++)
+                filter_gather(filter_of(a->points), du + c - c0 + r * point, a->sums * point, in_row, 1, v_zero(),
+                              w + r * in_row);
+            for (int j = 0; j < size && !a->axis; j++) {
                 vec p[6];
                 for (int i = 0; i < size; i++)
                     p[i] = v_load(du + c - c0 + (i * size + j) * point);
@@ -137,31 +182,31 @@ static void gradient_weights(const cg_winograd_args *a, ptrdiff_t k, ptrdiff_t n
                 else
                     winograd_gt(2, p, 1, t + j, 6);
             }
-            for (int i = 0; i < 3; i++) {
+            for (int i = 0; i < 3 && !a->axis; i++) {
                 if (size == 6)
                     winograd_gt(4, t + i * 6, 1, w + i * 3, 1);
                 else
                     winograd_gt(2, t + i * 6, 1, w + i * 3, 1);
             }
-            for (int i = 0; i < 9; i++)
+            for (int i = 0; i < n_taps; i++)
                 v_store(taps + i * LANES, w[i]);
-            transpose_block((REAL *)a->y + (k * a->C + c) * 9, 9, taps, LANES, 9, MIN(LANES, a->C - c), 0);
+            transpose_block((REAL *)a->y + (k * a->C + c) * n_taps, n_taps, taps, LANES, n_taps, MIN(LANES, a->C - c),
+                            0);
         }
 }
 
 KERNEL_RUN(winograd_grad_products) {
     (void)scratch_;
     const cg_winograd_args *a = args_;
-    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, row = round_up(a->C, LANES), K = a->k1 - a->k0;
+    ptrdiff_t row = round_up(a->C, LANES), K = a->k1 - a->k0;
     ptrdiff_t n_c = ceil_div(a->C, WINOGRAD_WIDTH), n_k = ceil_div(K, WINOGRAD_WIDTH);
     for (ptrdiff_t block = begin; block < end; block++) {
         ptrdiff_t p = block / (n_c * n_k), c0 = block % n_c * WINOGRAD_WIDTH, k0 = block / n_c % n_k * WINOGRAD_WIDTH;
         wanted soon[2] = {{0}, {0}};
         if (block + 1 < end)
-            want_operands(a, tiles, (block + 1) / (n_c * n_k), (block + 1) % n_c * WINOGRAD_WIDTH,
+            want_operands(a, (block + 1) / (n_c * n_k), (block + 1) % n_c * WINOGRAD_WIDTH,
                           (block + 1) / n_c % n_k * WINOGRAD_WIDTH, soon);
-        gradient_products(a, tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
-                          MIN(a->C, c0 + WINOGRAD_WIDTH), k0, MIN(K, k0 + WINOGRAD_WIDTH),
+        gradient_products(a, p, c0, MIN(a->C, c0 + WINOGRAD_WIDTH), k0, MIN(K, k0 + WINOGRAD_WIDTH),
                           (REAL *)a->du + p * a->point_u + k0 * row + c0, row, a->add, soon);
     }
 }
@@ -172,7 +217,7 @@ KERNEL_PLAN(winograd_grad_weight) {
     a->point_u = winograd_point_du(a);
     a->task.n_blocks = a->k1 - a->k0;
     a->task.scratch_bytes = 0;
-    a->task.work = 1.0 * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
+    a->task.work = 1.0 * a->points * a->C * (a->k1 - a->k0);
 }
 
 KERNEL_RUN(winograd_grad_weight) {
@@ -180,11 +225,12 @@ KERNEL_RUN(winograd_grad_weight) {
     const cg_winograd_args *a = args_;
     ptrdiff_t row = round_up(a->C, LANES);
     REAL *du = (REAL *)a->du + begin * row;
+    const ptrdiff_t n = a->points * a->sums;
     for (ptrdiff_t i = 1; i < a->n_sums; i++)
-        for (int p = 0; p < WINOGRAD_POINTS; p++)
+        for (ptrdiff_t p = 0; p < n; p++)
             for (ptrdiff_t j = 0; j < (end - begin) * row; j += LANES) {
                 REAL *to = du + p * a->point_u + j;
-                v_store(to, v_load(to) + v_load(to + i * WINOGRAD_POINTS * a->point_u));
+                v_store(to, v_load(to) + v_load(to + i * n * a->point_u));
             }
     gradient_weights(a, a->k0 + begin, end - begin, 0, a->C, du, row, a->point_u);
 }
@@ -197,14 +243,15 @@ KERNEL_RUN(winograd_grad_weight) {
 KERNEL_PLAN(winograd_grad_ranges) {
     cg_winograd_args *a = args_;
     winograd_geometry(a);
-    ptrdiff_t lanes = round_up(a->C, LANES) + round_up(a->K, LANES), at = 0;
-    a->n_sums = MIN(GRADIENT_SUMS, ceil_div(a->row1 - a->row0, a->range_tiles / a->tile_cols));
-    a->v_at = at, at += round_up(WINOGRAD_POINTS * (round_up(a->C, LANES) * a->range_tiles + LANES) * sizeof(REAL), 64);
-    a->m_at = at, at += round_up(WINOGRAD_POINTS * (round_up(a->K, LANES) * a->range_tiles + LANES) * sizeof(REAL), 64);
+    ptrdiff_t lanes = round_up(a->C, LANES) + round_up(a->K, LANES), rows = a->range_tiles / a->tile_cols, at = 0;
+    ptrdiff_t v_tiles = (rows + (a->sums - 1) * most_samples(a, rows)) * a->tile_cols;
+    a->n_sums = MIN(GRADIENT_SUMS, ceil_div(a->row1 - a->row0, rows));
+    a->v_at = at, at += round_up(a->points * (round_up(a->C, LANES) * v_tiles + LANES) * sizeof(REAL), 64);
+    a->m_at = at, at += round_up(a->points * (round_up(a->K, LANES) * a->range_tiles + LANES) * sizeof(REAL), 64);
     a->stage_at = at, at += input_stage_bytes(a, a->tile_cols);
     a->task.n_blocks = a->n_sums;
     a->task.scratch_bytes = (size_t)at;
-    a->task.work = (a->row1 - a->row0) * a->tile_cols * WINOGRAD_POINTS * (1.5 * lanes + 0.25 * a->C * a->K);
+    a->task.work = (a->row1 - a->row0) * a->tile_cols * a->points * (1.5 * lanes + 0.25 * a->sums * a->C * a->K);
 }
 
 /* All blocks of another of these kernels. */
@@ -220,7 +267,7 @@ KERNEL_RUN(winograd_grad_ranges) {
         cg_winograd_args range = *a;
         ptrdiff_t i = block % 2 ? a->n_sums - 1 - block / 2 : block / 2; /* the first sums have a range more: spread */
         range.v = scratch + a->v_at, range.g = scratch + a->m_at, range.add = 0;
-        range.du = (REAL *)a->du + i * WINOGRAD_POINTS * winograd_point_du(a);
+        range.du = (REAL *)a->du + i * a->points * a->sums * winograd_point_du(a);
         for (ptrdiff_t row = a->row0 + i * rows; row < a->row1; row += a->n_sums * rows) {
             range.row0 = row, range.row1 = MIN(a->row1, row + rows);
             WHOLE(winograd_input, &range, scratch + a->stage_at);
@@ -237,27 +284,26 @@ KERNEL_PLAN(winograd_grad_fused) {
     cg_winograd_args *a = args_;
     winograd_geometry(a);
     ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
-    a->point_v = round_up(a->C, LANES) * tiles + LANES;
+    a->point_v = winograd_point_v(a);
     a->point_g = winograd_point_g(a, tiles);
     a->point_u = WINOGRAD_WIDTH * WINOGRAD_WIDTH + LANES;
     a->task.n_blocks = ceil_div(a->C, WINOGRAD_WIDTH) * ceil_div(a->k1 - a->k0, WINOGRAD_WIDTH);
-    a->task.scratch_bytes = (size_t)a->point_u * WINOGRAD_POINTS * sizeof(REAL);
-    a->task.work = 0.25 * tiles * WINOGRAD_POINTS * a->C * (a->k1 - a->k0);
+    a->task.scratch_bytes = (size_t)a->point_u * a->points * a->sums * sizeof(REAL);
+    a->task.work = 0.25 * tiles * a->points * a->C * (a->k1 - a->k0);
 }
 
 KERNEL_RUN(winograd_grad_fused) {
     const cg_winograd_args *a = args_;
     REAL *du = scratch_;
-    ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, K = a->k1 - a->k0, n_c = ceil_div(a->C, WINOGRAD_WIDTH);
+    ptrdiff_t K = a->k1 - a->k0, n_c = ceil_div(a->C, WINOGRAD_WIDTH);
     for (ptrdiff_t block = begin; block < end; block++) {
         ptrdiff_t c0 = block % n_c * WINOGRAD_WIDTH, c1 = MIN(a->C, c0 + WINOGRAD_WIDTH);
         ptrdiff_t k0 = block / n_c * WINOGRAD_WIDTH, k1 = MIN(K, k0 + WINOGRAD_WIDTH);
-        for (ptrdiff_t p = 0; p < WINOGRAD_POINTS; p++) {
+        for (ptrdiff_t p = 0; p < a->points * a->sums; p++) {
             wanted soon[2] = {{0}, {0}};
-            if (p + 1 < WINOGRAD_POINTS)
-                want_operands(a, tiles, p + 1, c0, k0, soon);
-            gradient_products(a, tiles, (const REAL *)a->v + p * a->point_v, (const REAL *)a->g + p * a->point_g, c0,
-                              c1, k0, k1, du + p * a->point_u, WINOGRAD_WIDTH, 0, soon);
+            if (p + 1 < a->points * a->sums)
+                want_operands(a, p + 1, c0, k0, soon);
+            gradient_products(a, p, c0, c1, k0, k1, du + p * a->point_u, WINOGRAD_WIDTH, 0, soon);
         }
         gradient_weights(a, a->k0 + k0, k1 - k0, c0, c1, du, WINOGRAD_WIDTH, a->point_u);
     }

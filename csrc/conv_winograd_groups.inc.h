@@ -26,7 +26,7 @@ static cg_winograd_args group_args(const cg_winograd_args *a, ptrdiff_t group) {
 }
 
 INLINE size_t point_bytes(const cg_winograd_args *a, ptrdiff_t point) {
-    return round_up(point * WINOGRAD_POINTS * sizeof(REAL), 64);
+    return round_up(point * a->points * sizeof(REAL), 64);
 }
 
 KERNEL_PLAN(winograd_groups) {

@@ -7,7 +7,6 @@
 #define WEIGHTS_SOON 6 /* channels ahead that weights are fetched for, in gradients by the input */
 #define WINOGRAD_V_BYTES (768 << 10)
 #define WINOGRAD_WIDTH (TILE_CHANNELS_MAX * LANES)
-#define WINOGRAD_POINTS (a->m == 4 ? 36 : 16)
 
 /* First channel and width of the block of channels that c belongs to: full tiles, then what channel_vectors takes of
  * the rest. */
@@ -95,6 +94,21 @@ INLINE void input_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *v, 
             PREFETCH_WRITE(v + (i * a + j) * point + width);
             v_store(v + (i * a + j) * point, o[j]);
         }
+    }
+}
+
+/* The same along one axis: points of staged pixels `step` apart. */
+INLINE void input_points(const int points, const REAL *stage, ptrdiff_t step, REAL *v, ptrdiff_t point,
+                         ptrdiff_t width) {
+    vec d[8], o[8];
+    UNROLL for (int i = 0; i < points; i++) d[i] = v_load(stage + i * step);
+    if (points == 6)
+        winograd_bt(4, d, 1, o, 1);
+    else
+        filter_bt(d, o);
+    UNROLL for (int i = 0; i < points; i++) {
+        PREFETCH_WRITE(v + i * point + width);
+        v_store(v + i * point, o[i]);
     }
 }
 

@@ -106,3 +106,78 @@ INLINE void winograd_gt(const int m, const vec *p, const int step, vec *y, const
         y[2 * y_step] = s + p[3 * step];
     }
 }
+
+/* Filtering along one axis, F(m, r): n = m + r - 1 points, 0, +-q for each q of a list, infinity. Six points are those
+ * of F(4, 3); eight are 0, +-1, +-1/2, +-2, infinity. A and G take values of a polynomial given by its coefficients, AT
+ * and GT are their transposes. */
+typedef struct {
+    int pairs;
+    REAL power[3][7]; /* of q */
+    REAL norm[3];     /* 1 / product of (q - p) over the other finite points p */
+} filter_points;
+
+#define FILTER_POWERS(q)                                                                                               \
+    {1,                                                                                                                \
+     q,                                                                                                                \
+     (q) * (q),                                                                                                        \
+     (q) * (q) * (q),                                                                                                  \
+     (q) * (q) * (q) * (q),                                                                                            \
+     (q) * (q) * (q) * (q) * (q),                                                                                      \
+     (q) * (q) * (q) * (q) * (q) * (q)}
+static const filter_points filter_six = {2, {FILTER_POWERS(WA), FILTER_POWERS(WB)}, {WN1, WN2}};
+static const filter_points filter_eight = {3,
+                                           {FILTER_POWERS(1), FILTER_POWERS((REAL)0.5), FILTER_POWERS(2)},
+                                           {(REAL)(-1 / 4.5), (REAL)(1 / 1.40625), (REAL)(1 / 90.0)}};
+
+INLINE const filter_points *filter_of(int points) {
+    return points == 6 ? &filter_six : &filter_eight;
+}
+
+/* BT d of eight points. */
+INLINE void filter_bt(const vec *d, vec *o) {
+    static const REAL c[3][3] = {{1, (REAL)4.25, 1}, {(REAL)0.5, 5, 4}, {2, (REAL)1.25, (REAL)0.25}};
+    o[0] = (d[0] - d[6]) + (REAL)5.25 * (d[4] - d[2]);
+    UNROLL for (int i = 0; i < 3; i++) { /* product over the other pairs: x^4 - c[1] x^2 + c[2] */
+        vec even = d[6] - c[i][1] * d[4] + c[i][2] * d[2], odd = d[5] - c[i][1] * d[3] + c[i][2] * d[1];
+        o[1 + 2 * i] = even + c[i][0] * odd;
+        o[2 + 2 * i] = even - c[i][0] * odd;
+    }
+    o[7] = (d[7] - d[1]) + (REAL)5.25 * (d[3] - d[5]);
+}
+
+/* A of n values, or (scaled) G of n weights. */
+static void filter_spread(const filter_points *f, const vec *in, int n, int scaled, vec *o) {
+    o[0] = in[0];
+    for (int i = 0; i < f->pairs; i++) {
+        vec even = in[0], odd = in[1] * f->power[i][1];
+        for (int j = 2; j < n; j += 2)
+            even += in[j] * f->power[i][j];
+        for (int j = 3; j < n; j += 2)
+            odd += in[j] * f->power[i][j];
+        if (scaled)
+            even = even * f->norm[i], odd = odd * f->norm[i];
+        o[1 + 2 * i] = even + odd;
+        o[2 + 2 * i] = even - odd;
+    }
+    o[1 + 2 * f->pairs] = in[n - 1];
+}
+
+/* AT of the points p to n values plus bias, or (scaled) GT to n weights. */
+static void filter_gather(const filter_points *f, const REAL *p, ptrdiff_t point, int n, int scaled, vec bias, vec *y) {
+    vec half[2][3]; /* sums and differences of pairs */
+    for (int i = 0; i < f->pairs; i++) {
+        vec a = v_load(p + (1 + 2 * i) * point), b = v_load(p + (2 + 2 * i) * point);
+        if (scaled)
+            a = a * f->norm[i], b = b * f->norm[i];
+        half[0][i] = a + b;
+        half[1][i] = a - b;
+    }
+    for (int j = 0; j < n; j++) {
+        vec sum = half[j % 2][0] * f->power[0][j];
+        for (int i = 1; i < f->pairs; i++)
+            sum += half[j % 2][i] * f->power[i][j];
+        y[j] = sum + bias;
+    }
+    y[0] += v_load(p);
+    y[n - 1] += v_load(p + (1 + 2 * f->pairs) * point);
+}

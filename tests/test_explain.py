@@ -17,6 +17,9 @@ EXPLAINED = [
     Case((2, 40, 7, 7), 70, (3, 3), padding=((0, 3), (2, 1))),
     Case((1, 260, 5, 5), 300, (3, 3), padding=((1, 1), (1, 1))),
     Case((2, 17, 9, 20), 17, (3, 3), groups=17, padding=((1, 1), (1, 1))),
+    Case((2, 96, 9, 8), 100, (1, 7), padding=((0, 0), (3, 3))),
+    Case((1, 260, 8, 8), 400, (3, 1), padding=((1, 1), (0, 0))),
+    Case((2, 33, 12, 9), 40, (5, 5), padding=((2, 2), (2, 2))),
 ]
 W, SHAPE = np.ones((4, 3, 3, 3), np.float32), (2, 3, 8, 8)
 
@@ -73,7 +76,16 @@ def test_the_algorithm_explained_is_the_one_that_runs(case, direction):
         algorithm = account["algorithm"].split()[0].rstrip(",")
         assert account["reason"].startswith(f"{algorithm}: ")
         if algorithm == "winograd":
-            assert account["algorithm"] == {"fast": "winograd F(4x4, 3x3)", "strict": "winograd F(2x2, 3x3)"}[name]
+            if case.kernel == (3, 3):
+                expected = {"fast": "winograd F(4x4, 3x3)", "strict": "winograd F(2x2, 3x3)"}[name]
+            else:
+                assert name == "fast"
+                expected = {
+                    (1, 7): "winograd F(2, 7) along columns",
+                    (3, 1): "winograd F(4, 3) along rows",
+                    (5, 5): "winograd F(4, 5) along columns",
+                }[case.kernel]
+            assert account["algorithm"] == expected
             assert account["shared_bytes"] > 0
             assert all(kernel.startswith("winograd") for kernel in ran)
         else:

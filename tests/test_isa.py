@@ -43,6 +43,7 @@ SELECTED = (
     "test_pool_average.py",
     "test_prepack.py",
     "test_winograd.py",
+    "test_winograd_axis.py",
     "test_winograd_numbers.py",
 )
 LEFT_OUT = {

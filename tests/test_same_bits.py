@@ -188,6 +188,8 @@ BATCHES = [  # C, K, H, W, kernel, further options: most planes are so small tha
     (24, 24, 9, 12, 3, dict(stride=2, padding=1, groups=24)),
     (48, 96, 9, 13, 3, dict(padding=1, groups=3)),
     (96, 20, 1, 1, 1, {}),
+    (64, 70, 8, 9, (1, 7), dict(padding=(0, 3))),
+    (40, 33, 6, 6, 5, dict(padding=2)),
 ]
 
 
@@ -196,6 +198,7 @@ BATCHES = [  # C, K, H, W, kernel, further options: most planes are so small tha
     "algorithm, case",
     [
         *(("direct", case) for case in BATCHES),
+        *(("auto", case) for case in BATCHES[-2:]),
         *(("winograd", case) for case in BATCHES if case[4] == 3 and set(case[5]) <= {"padding", "groups"}),
     ],
     ids=str,

@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 
+from convgrad import shapes
 from convgrad._native import runtime
 
 NAMES = ("forward", "grad_input", "grad_weight")  # what `three` returns
@@ -30,12 +31,25 @@ def kernels_run():
     ran.update(name for (name, dtype), count in runtime.kernel_calls().items() if count > before[name, dtype])
 
 
-def problem(rng, N, C, K, H, W, padding, gaussian=False):
+@contextlib.contextmanager
+def any_winograd():
+    """Inside, algorithm="winograd" filters along one axis what it otherwise refuses: kernels with 3 to 7 taps there."""
+    check = shapes._check_algorithm
+    shapes._check_algorithm = lambda *arguments: None
+    try:
+        yield
+    finally:
+        shapes._check_algorithm = check
+        shapes._conv_shape.cache_clear()
+        shapes._conv_transpose_shape.cache_clear()
+
+
+def problem(rng, N, C, K, H, W, padding, gaussian=False, kernel=(3, 3)):
     """x, weight, bias, grad_output as float64 arrays of float32 numbers, NCHW."""
-    (top, bottom), (left, right) = padding
-    shapes = ((N, C, H, W), (K, C, 3, 3), (K,), (N, K, H + top + bottom - 2, W + left + right - 2))
+    OH, OW = (size + sum(pads) - taps + 1 for size, pads, taps in zip((H, W), padding, kernel, strict=True))
+    sizes = ((N, C, H, W), (K, C, *kernel), (K,), (N, K, OH, OW))
     draw = rng.standard_normal if gaussian else (lambda shape: rng.uniform(-1, 1, shape))
-    return [draw(shape).astype(np.float32).astype(np.float64) for shape in shapes]
+    return [draw(shape).astype(np.float32).astype(np.float64) for shape in sizes]
 
 
 def three(module, x, weight, bias, grad, **options):
@@ -44,7 +58,7 @@ def three(module, x, weight, bias, grad, **options):
     return (
         module.conv2d(x, weight, bias, activation=activation, **options),
         module.conv2d_grad_input(grad, weight, x.shape, **options),
-        module.conv2d_grad_weight(grad, x, 3, **options),
+        module.conv2d_grad_weight(grad, x, weight.shape[2:], **options),
     )
 
 

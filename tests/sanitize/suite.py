@@ -39,6 +39,7 @@ FILES = (
     "test_properties.py",
     "test_same_bits.py",
     "test_winograd.py",
+    "test_winograd_axis.py",
     "test_winograd_numbers.py",
 )
 

@@ -47,10 +47,9 @@ cdef bint is_packed(cg_strides at, ptrdiff_t H, ptrdiff_t W) noexcept:
 
 cdef Plan fill(
     shape, int direction, x, weight, bias, int activation, double parameter, out, cg_conv_args *args,
-    cg_winograd_args *wino,
+    cg_winograd_args *wino, bint strict,
 ):
-    """Fill `args` for the direct kernels, or `wino` where the plan returned says so. The arrays must outlive the
-    call."""
+    """Fill `args` for the direct kernels, or `wino` where wino.m is not 0. The arrays must outlive the call."""
     cdef bint backward = direction == GRAD_INPUT
     cdef Plan plan = plan_of(shape, direction, dtype_of(out) == CG_F32)
     cdef bint channels_last = plan.channels_last
@@ -84,20 +83,22 @@ cdef Plan fill(
     args.w_s = w_strides[3] // size
     args.activation = activation
     args.parameter = parameter
-    if plan.winograd:
+    wino.m = plan.tile(strict)
+    if wino.m:
         memset(wino, 0, sizeof(cg_winograd_args))
         wino.x, wino.weight, wino.bias, wino.y = args.x, args.weight, args.bias, args.y
         wino.x_at, wino.y_at = args.x_at, args.y_at
         wino.N, wino.C, wino.K, wino.H, wino.W = args.N, args.C, args.K, args.H, args.W
         wino.OH = cnp.PyArray_DIM(out, 1 if channels_last else 2)
         wino.OW = cnp.PyArray_DIM(out, 2 if channels_last else 3)
+        wino.R, wino.S = args.R, args.S
         (wino.first_h, _), (wino.first_w, _) = shape.padding
-        wino.first_h = wino.first_h - 2 if backward else -wino.first_h
-        wino.first_w = wino.first_w - 2 if backward else -wino.first_w
+        wino.first_h = wino.first_h - args.R + 1 if backward else -wino.first_h
+        wino.first_w = wino.first_w - args.S + 1 if backward else -wino.first_w
         wino.w_k, wino.w_c, wino.w_r, wino.w_s = args.w_k, args.w_c, args.w_r, args.w_s
         wino.flip = backward
         wino.groups, wino.w_group = args.groups, args.w_group
-        wino.m = 2 if is_strict() else 4
+        wino.m, wino.axis = plan.tile(strict), plan.axis
         wino.activation, wino.parameter = activation, parameter
         return plan
     if (
@@ -195,8 +196,8 @@ cdef int correlate(shape, int direction, x, weight, bias, int activation, double
         return 0
     if bias is not None and not cnp.PyArray_IS_C_CONTIGUOUS(bias):
         bias = cnp.PyArray_NewCopy(bias, cnp.NPY_CORDER)
-    plan = fill(shape, direction, x, weight, bias, activation, parameter, out, &args, &wino)
-    if plan.winograd:
+    plan = fill(shape, direction, x, weight, bias, activation, parameter, out, &args, &wino, is_strict())
+    if wino.m:
         return winograd.correlate(&wino, dtype)
     return run_direct(direct_kernel(plan, &args), dtype, &args)
 
@@ -214,8 +215,7 @@ def grad_input(shape, grad_output, weight, bias, int activation, double paramete
 cdef Plan fill_weight_gradient(
     shape, grad_output, x, out, cg_conv_grad_weight_args *args, cg_winograd_args *wino
 ):
-    """Fill `args` for the direct kernel, or `wino` where the plan returned says so. The arrays must outlive the
-    call."""
+    """Fill `args` for the direct kernel, or `wino` where wino.m is not 0. The arrays must outlive the call."""
     cdef cnp.npy_intp *g_shape = cnp.PyArray_DIMS(grad_output)
     cdef cnp.npy_intp *x_shape = cnp.PyArray_DIMS(x)
     cdef cnp.npy_intp *w_shape = cnp.PyArray_DIMS(out)
@@ -237,17 +237,17 @@ cdef Plan fill_weight_gradient(
     args.W = x_shape[2 if channels_last else 3]
     args.OH = g_shape[1 if channels_last else 2]
     args.OW = g_shape[2 if channels_last else 3]
-    if plan.winograd:
+    wino.m = plan.tile(is_strict())
+    if wino.m:
         memset(wino, 0, sizeof(cg_winograd_args))
         wino.x, wino.grad_output, wino.y = args.x, args.grad_output, args.grad_weight
         wino.x_at, wino.y_at = args.x_at, args.g_at
-        wino.N, wino.C, wino.K, wino.H, wino.W, wino.OH, wino.OW = (
-            args.N, args.C, args.K, args.H, args.W, args.OH, args.OW
-        )
+        wino.N, wino.C, wino.K, wino.H, wino.W = args.N, args.C, args.K, args.H, args.W
+        wino.OH, wino.OW, wino.R, wino.S = args.OH, args.OW, args.R, args.S
         (wino.first_h, _), (wino.first_w, _) = shape.padding
         wino.first_h, wino.first_w = -wino.first_h, -wino.first_w
         wino.groups, wino.w_group = args.groups, args.K * args.C * args.R * args.S
-        wino.m = 2 if is_strict() else 4
+        wino.m, wino.axis = plan.tile(is_strict()), plan.axis
         return plan
     args.stride_h, args.stride_w = shape.stride
     args.dilation_h, args.dilation_w = shape.dilation
@@ -291,7 +291,7 @@ cdef int weight_gradient(shape, grad_output, x, out) except -1:
     if cnp.PyArray_DIM(x, 0) == 0:
         return 0
     plan = fill_weight_gradient(shape, grad_output, x, out, &args, &wino)
-    if plan.winograd:
+    if wino.m:
         return winograd.grad_weight(&wino, dtype)
     return execute(gradient_kernel(plan, &args), dtype, &args)
 
@@ -324,7 +324,7 @@ cdef class PackedWeights:
     """The weights of one convolution in the form that its kernel reads, for any batch size."""
 
     cdef void *data
-    cdef int m  # of Winograd, or 0
+    cdef bint strict  # the precision it was packed for
 
     def __dealloc__(self):
         if self.data != NULL:
@@ -340,22 +340,23 @@ def pack(shape, x, weight, out):
     cdef cg_conv_args args
     cdef cg_winograd_args wino
     cdef int dtype = dtype_of(out)
-    cdef Plan plan = fill(shape, FORWARD, x, weight, None, 0, 0.0, out, &args, &wino)
+    cdef bint strict = is_strict()
+    cdef Plan plan = fill(shape, FORWARD, x, weight, None, 0, 0.0, out, &args, &wino, strict)
     cdef PackedWeights packed = PackedWeights()
     cdef size_t n_bytes
-    if plan.winograd:
+    packed.strict = strict
+    if wino.m:
         n_bytes = winograd.whole_weights_bytes(&wino, dtype)
-        packed.m = wino.m
     else:
         args.all_packed = True
         plan_kernel(CG_KERNEL_conv_pack, dtype, &args)
         n_bytes = args.packed_bytes
-    if n_bytes == 0 or (not plan.winograd and direct_kernel(plan, &args) != CG_KERNEL_conv_correlate):
+    if n_bytes == 0 or (not wino.m and direct_kernel(plan, &args) != CG_KERNEL_conv_correlate):
         return packed  # transformed as they are used: keeping them would cost more memory traffic than it saves
     packed.data = take(n_bytes)
     if packed.data == NULL:
         raise MemoryError(f"prepack_conv2d: no memory for {n_bytes} bytes of packed weights")
-    if plan.winograd:
+    if wino.m:
         wino.u = packed.data
         winograd.transform_weights(&wino, dtype)
     else:
@@ -375,11 +376,10 @@ def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation,
     cdef Plan plan
     if cnp.PyArray_DIM(x, 0) == 0:
         return
-    plan = fill(shape, FORWARD, x, weight, bias, activation, parameter, out, &args, &wino)
+    plan = fill(shape, FORWARD, x, weight, bias, activation, parameter, out, &args, &wino, packed.strict)
     if residual is not None:
         args.residual = wino.residual = cnp.PyArray_DATA(residual)
-    if plan.winograd:
-        wino.m = packed.m
+    if wino.m:
         wino.u = packed.data
         winograd.correlate(&wino, dtype)
         return
@@ -404,10 +404,13 @@ def explain(shape, int direction, x, weight, out):
     if direction == GRAD_WEIGHT:
         plan = fill_weight_gradient(shape, out, x, weight, &grad, &wino)
     else:
-        plan = fill(shape, direction, x, weight, None, 0, 0.0, out, &args, &wino)
-    if plan.winograd:
+        plan = fill(shape, direction, x, weight, None, 0, 0.0, out, &args, &wino, is_strict())
+    if wino.m:
         blocking, shared, scratch, n_threads = winograd.describe(&wino, dtype, direction == GRAD_WEIGHT)
-        algorithm = f"winograd F({wino.m}x{wino.m}, 3x3)"
+        algorithm = (
+            f"winograd F({wino.m}, {wino.R if wino.axis == 1 else wino.S}) along {('rows', 'columns')[wino.axis - 1]}"
+            if wino.axis else f"winograd F({wino.m}x{wino.m}, 3x3)"
+        )
     elif direction == GRAD_WEIGHT:
         plan_kernel(gradient_kernel(plan, &grad), dtype, &grad)
         along = grad.dot_products or grad.along_pixels

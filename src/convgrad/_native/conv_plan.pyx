@@ -69,24 +69,68 @@ def backward_axis(size, kernel, stride, dilation, before):
     return Axis(phases, 1, stride)
 
 
-def can_use_winograd(shape):
-    """Whether Winograd's algorithm computes this convolution: 3x3, stride 1, no dilation."""
+cdef enum:
+    MOST_TAPS = 7
+    MOST_POINTS = 16777216  # elements of transformed weights: 64 MB in float32
+
+
+cdef bint filters_both_axes(shape):
+    """Whether F(m x m, 3x3) computes this convolution: 3x3, stride 1, no dilation."""
     return shape.kernel == (3, 3) and shape.stride == (1, 1) and shape.dilation == (1, 1)
 
 
-def reason(shape, bint is_float32, int direction):
+cdef int filtered_axis(shape):
+    """The one axis along which minimal filtering computes this convolution, as cg_winograd_args.axis: columns (2),
+    kernel rows summed up, or the rows (1) of a kernel of one column; 0: none."""
+    R, S = shape.kernel
+    if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.groups != 1 or max(R, S) > MOST_TAPS:
+        return 0
+    return 2 if S >= 3 else 1 if S == 1 and R >= 3 else 0
+
+
+cdef int filtered_outputs(int taps):
+    """Outputs of a tile along one axis: those of F(4, 3), or of eight points."""
+    return 4 if taps == 3 else 9 - taps
+
+
+cdef str reason_along_axis(shape, int direction, int axis):
+    """`reason` for minimal filtering along one axis, float32, not strict."""
+    cdef ptrdiff_t C = shape.in_channels, K = shape.out_channels, taps = shape.kernel[axis - 1]
+    cdef ptrdiff_t sums = shape.kernel[0] if axis == 2 else 1
+    cdef ptrdiff_t terms = sums * (K if direction == GRAD_INPUT else C)
+    cdef ptrdiff_t along = min((shape.height, shape.width)[axis - 1], (shape.out_height, shape.out_width)[axis - 1])
+    cdef ptrdiff_t least = 32 if sums > 1 else 64
+    if shape.out_height * shape.out_width < (49 if direction == GRAD_WEIGHT else 36) or along < 3:
+        return "direct: too few pixels to fill Winograd's tiles"
+    if min(C, K) < least:
+        return "direct: too few channels for Winograd's products to outweigh its transforms"
+    if direction != GRAD_WEIGHT and taps > 3 and terms > (2048 if taps < 6 else 1024):
+        return "direct: sums so long that Winograd's rounding would show"
+    if (filtered_outputs(taps) + taps - 1) * sums * C * K > MOST_POINTS:
+        return "direct: Winograd's transformed weights would take too much memory"
+    return f"winograd: stride 1, {taps} taps along an axis, at least {least} channels on either side"
+
+
+def reason(shape, bint is_float32, int direction, bint strict):
     """Which algorithm a convolution (direction 0), its gradient by the input (1) or by the weight (2) takes and why: a
     sentence that begins with its name.
 
-    The rule of algorithm="auto" looks at the shape of one sample and the dtype alone; see docs/performance.md.
+    The rule of algorithm="auto" looks at the shape of one sample, the dtype and the precision alone; see
+    docs/performance.md.
     """
     cdef ptrdiff_t C = shape.in_channels // shape.groups, K = shape.out_channels // shape.groups
+    cdef bint both = filters_both_axes(shape)
+    cdef int axis = 0 if both else filtered_axis(shape)
+    if axis and strict and shape.algorithm != "direct":
+        return "direct: under strict precision only 3x3 kernels take Winograd's algorithm"
     if shape.algorithm != "auto":
         return f"{shape.algorithm}: asked for"
-    if not can_use_winograd(shape):
-        return "direct: Winograd needs a 3x3 kernel, stride 1, dilation 1"
+    if not both and not axis:
+        return "direct: Winograd needs 3x3, or one group and 3 to 7 taps along an axis, stride 1, dilation 1"
     if not is_float32:
         return "direct: in float64 Winograd's rounding would show"
+    if axis:
+        return reason_along_axis(shape, direction, axis)
     if shape.out_height * shape.out_width < 9:
         return "direct: too few pixels to fill Winograd's tiles"
     if direction == GRAD_WEIGHT:
@@ -107,7 +151,10 @@ cdef class Plan:
         cdef bint backward = direction == GRAD_INPUT
         self.channels_last = shape.layout == "NHWC"
         self.groups = shape.groups
-        self.winograd = reason(shape, is_float32, direction).startswith("winograd")
+        if reason(shape, is_float32, direction, False).startswith("winograd"):
+            self.axis = 0 if filters_both_axes(shape) else filtered_axis(shape)
+            self.m = filtered_outputs(shape.kernel[self.axis - 1]) if self.axis else 4
+            self.m_strict = 0 if self.axis else 2
         self.depthwise = (
             shape.groups == (shape.out_channels if backward else shape.in_channels) and shape.groups > 1
             and shape.kernel in ((3, 3), (5, 5)) and shape.dilation == (1, 1)
@@ -120,10 +167,10 @@ cdef class Plan:
         self.whole = (
             shape.layout == "NCHW" and shape.groups == 1 and shape.kernel == (shape.height, shape.width)
             and shape.padding == ((0, 0), (0, 0)) and shape.dilation == (1, 1) and shape.kernel != (1, 1)
-            and (shape.out_height, shape.out_width) == (1, 1) and not self.winograd
+            and (shape.out_height, shape.out_width) == (1, 1) and not self.m
         )
         self.samples = {}
-        if direction == GRAD_WEIGHT or self.winograd:
+        if direction == GRAD_WEIGHT or self.m_strict:
             return
         axes = []
         for i in range(2):
@@ -137,6 +184,10 @@ cdef class Plan:
         ):
             self.one_row = forward_axis(1, 1, 1, 1, 0)
             self.all_cols = forward_axis(shape.height * shape.width, 1, 1, 1, 0)
+
+    cdef int tile(self, bint strict) noexcept:
+        """cg_winograd_args.m, or 0 where the direct algorithm computes."""
+        return self.m_strict if strict else self.m
 
 
 cdef cg_axis row_of_samples(Plan plan, ptrdiff_t n):

@@ -140,11 +140,11 @@ cdef extern from "kernels.h" nogil:
         void *v
         void *g
         void *du
-        ptrdiff_t N, C, K, H, W, OH, OW, first_h, first_w
+        ptrdiff_t N, C, K, H, W, OH, OW, R, S, first_h, first_w
         cg_strides x_at, y_at
         ptrdiff_t groups, w_group
         ptrdiff_t w_k, w_c, w_r, w_s
-        int flip, m, add, activation
+        int flip, m, axis, add, activation
         double parameter
         ptrdiff_t row0, row1, k0, k1, range_tiles, n_sums, block_rows, block_cols
 

@@ -26,9 +26,14 @@ cdef enum:
     GRADIENT_TILES = 192  # at most so many are taken at once; more in ranges of
     RANGE_TILES = 96
     OWN_TILES = 64  # of a range that one thread takes through all steps
+    OWN_AXIS_TILES = 192  # the same along one axis: there are fewer points
+    OWN_PRODUCTS = 262144  # along one axis, bytes at most: more are better added to in memory that threads share
     OWN_BYTES = 2202009  # at most: its inputs, gradients and products
     OWN_RANGES = 4  # at least
+    RANGE_BYTES = 524288  # of one point of a range, where only one axis is transformed: there are few points
     PAD = 1024  # elements by which a buffer may exceed the plain product of its sizes, for each point
+    ROWS = 1  # cg_winograd_args.axis
+    COLS = 2
 
 
 cdef inline ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) noexcept:
@@ -42,11 +47,33 @@ cdef void *buffer(size_t n_bytes) except NULL:
     return data
 
 
+cdef ptrdiff_t n_points(const cg_winograd_args *args) noexcept:
+    if args.axis:
+        return args.m - 1 + (args.R if args.axis == ROWS else args.S)
+    return (args.m + 2) * (args.m + 2)
+
+
+cdef ptrdiff_t sums(const cg_winograd_args *args) noexcept:
+    """Kernel rows that are summed over."""
+    return args.R if args.axis == COLS else 1
+
+
+cdef ptrdiff_t tile_rows(const cg_winograd_args *args) noexcept:
+    return args.N * (args.OH if args.axis == COLS else (args.OH + args.m - 1) // args.m)
+
+
+cdef ptrdiff_t tile_cols(const cg_winograd_args *args) noexcept:
+    return args.OW if args.axis == ROWS else (args.OW + args.m - 1) // args.m
+
+
 cdef size_t whole_weights_bytes(const cg_winograd_args *args, int dtype) noexcept:
-    """Bytes of all transformed weights, or 0 where they are too large to be kept whole or of several groups."""
-    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2)
-    cdef size_t n_bytes = points * (round_up(args.K, 4 * tables[dtype].lanes) * args.C + PAD) * size
-    return n_bytes if n_bytes <= U_BYTES and args.groups == 1 else 0
+    """Bytes of all transformed weights, or 0 where they are too large to be kept whole or of several groups. Rows of
+    very many tiles are for the kernel that cuts them."""
+    cdef ptrdiff_t size = 8 if dtype else 4, K = round_up(args.K, 4 * tables[dtype].lanes)
+    cdef size_t n_bytes = n_points(args) * (K * args.C * sums(args) + PAD) * size
+    if args.groups > 1:
+        return 0
+    return n_bytes if n_bytes <= U_BYTES or (args.axis and tile_cols(args) > MULTIPLY_TILES) else 0
 
 
 cdef int transform_weights(cg_winograd_args *args, int dtype) except -1:
@@ -54,26 +81,19 @@ cdef int transform_weights(cg_winograd_args *args, int dtype) except -1:
     return execute(CG_KERNEL_winograd_weights, dtype, args)
 
 
-cdef ptrdiff_t tile_rows(const cg_winograd_args *args) noexcept:
-    return args.N * ((args.OH + args.m - 1) // args.m)
-
-
-cdef ptrdiff_t tile_cols(const cg_winograd_args *args) noexcept:
-    return (args.OW + args.m - 1) // args.m
-
-
 cdef ptrdiff_t rows_at_once(
     const cg_winograd_args *args, int dtype, ptrdiff_t channels, ptrdiff_t tiles, ptrdiff_t n_bytes
 ) noexcept:
     """Tile rows whose transformed data takes at most n_bytes and `tiles` tiles, at least one."""
-    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2)
-    tiles = min(tiles, n_bytes // (points * channels * size))
+    cdef ptrdiff_t size = 8 if dtype else 4
+    tiles = min(tiles, n_bytes // (n_points(args) * channels * size))
     return min(tile_rows(args), max(1, tiles // tile_cols(args)))
 
 
 cdef size_t shared_bytes(const cg_winograd_args *args, int dtype, ptrdiff_t channels, ptrdiff_t rows) noexcept:
-    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2)
-    return points * (channels * rows * tile_cols(args) + PAD) * size
+    cdef ptrdiff_t size = 8 if dtype else 4, per_sample = tile_rows(args) // args.N
+    rows += (sums(args) - 1) * min(args.N, (rows + 2 * per_sample - 2) // per_sample)
+    return n_points(args) * (channels * rows * tile_cols(args) + PAD) * size
 
 
 cdef bint group_by_thread(int kernel, cg_winograd_args *args, int dtype) noexcept:
@@ -143,28 +163,35 @@ cdef int correlate(cg_winograd_args *args, int dtype) except -1:
 
 cdef ptrdiff_t channels_at_once(const cg_winograd_args *args, int dtype) noexcept:
     """Output channels whose products with all input channels take at most DU_BYTES, at least one tile of them."""
-    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2), lanes = tables[dtype].lanes
-    cdef ptrdiff_t channels = DU_BYTES // (points * round_up(args.C, lanes) * size) // (4 * lanes) * (4 * lanes)
+    cdef ptrdiff_t size = 8 if dtype else 4, lanes = tables[dtype].lanes
+    cdef ptrdiff_t row = n_points(args) * sums(args) * round_up(args.C, lanes) * size
+    cdef ptrdiff_t channels = DU_BYTES // row // (4 * lanes) * (4 * lanes)
     return min(max(4 * lanes, channels), round_up(args.K, lanes))
 
 
 cdef size_t products_bytes(const cg_winograd_args *args, int dtype, ptrdiff_t channels, ptrdiff_t k_step) noexcept:
-    return (args.m + 2) * (args.m + 2) * ((k_step + 16) * channels + PAD) * (8 if dtype else 4)
+    return n_points(args) * sums(args) * ((k_step + 16) * channels + PAD) * (8 if dtype else 4)
 
 
 cdef ptrdiff_t gradient_rows(const cg_winograd_args *args, int dtype, ptrdiff_t C, ptrdiff_t k_step) noexcept:
     """Tile rows at a time: transformed inputs and gradients take what the products leave."""
     cdef ptrdiff_t left = SHARED_BYTES - <ptrdiff_t>products_bytes(args, dtype, C, k_step)
-    return rows_at_once(args, dtype, C + k_step, RANGE_TILES, left)
+    cdef ptrdiff_t tiles = RANGE_BYTES // ((C + k_step) * (8 if dtype else 4)) if args.axis else RANGE_TILES
+    return rows_at_once(args, dtype, C + k_step, max(tiles, RANGE_TILES), left)
 
 
 cdef bint tiles_apart(cg_winograd_args *args, int dtype) noexcept:
     """Set args.range_tiles, by which the sums of the gradient by the weight are cut. Whether each thread is to take
     ranges of its own, which fit its cache together with their products, through all steps."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), K = round_up(args.K, tables[dtype].lanes)
-    cdef ptrdiff_t size = 8 if dtype else 4, points = (args.m + 2) * (args.m + 2), cols = tile_cols(args)
-    cdef ptrdiff_t rows = max(1, OWN_TILES // cols)
-    if points * size * ((C + K) * rows * cols + C * K) > OWN_BYTES:
+    cdef ptrdiff_t size = 8 if dtype else 4, cols = tile_cols(args), products = C * K * sums(args), rows = OWN_TILES
+    if args.axis:
+        rows = OWN_AXIS_TILES
+    rows = max(1, rows // cols)
+    if (
+        n_points(args) * size * ((C + K) * rows * cols + products) > OWN_BYTES
+        or (args.axis and n_points(args) * size * products > OWN_PRODUCTS)
+    ):
         args.range_tiles = gradient_rows(args, dtype, C, channels_at_once(args, dtype)) * cols
         return False
     args.range_tiles = rows * cols

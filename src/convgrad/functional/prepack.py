@@ -277,5 +277,7 @@ def explain_conv2d(
     y = np.empty(shape.output_shape, dtype)
     source, target = (y, x) if direction == "grad_input" else (x, y)
     account.update(_native.explain(shape, DIRECTIONS.index(direction), source, weight, target))
-    account["reason"] = conv_plan.reason(shape, dtype == np.float32, DIRECTIONS.index(direction))
+    account["reason"] = conv_plan.reason(
+        shape, dtype == np.float32, DIRECTIONS.index(direction), get_precision() == "strict"
+    )
     return account
