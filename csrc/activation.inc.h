@@ -223,6 +223,30 @@ UNUSED static void finish(int op, REAL parameter, const REAL *residual, REAL *y,
     activate_run(op, parameter, y, n);
 }
 
+/* The same for rows that a tile has just left in the first-level cache, on their way from there to y, which may be
+ * where they are. Whole vectors of `from` are read. */
+UNUSED NOINLINE void finish_rows(int op, REAL parameter, const REAL *from, ptrdiff_t from_step, const REAL *residual,
+                                 REAL *y, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t n) {
+    vec least = v_set1(op == CG_RELU ? 0 : (REAL)-INFINITY);
+    for (ptrdiff_t r = 0; r < rows; r++, from += from_step, y += step) {
+        ptrdiff_t i = 0;
+        for (; i + LANES <= n; i += LANES) {
+            vec v = v_load(from + i);
+            if (residual)
+                v += v_load(residual + r * step + i);
+            v_store(y + i, v_max(least, v));
+        }
+        if (i < n) {
+            vec v = v_load(from + i);
+            if (residual)
+                v += v_load_n(residual + r * step + i, n - i);
+            v_store_n(y + i, v_max(least, v), n - i);
+        }
+        if (op != CG_RELU && op != CG_IDENTITY)
+            activate_run(op, parameter, y, n);
+    }
+}
+
 /* For arguments of a convolution, or Winograd's: whether results need a last pass, and that pass over n of them. */
 #define FINISHES(a) ((a)->activation != CG_IDENTITY || (a)->residual)
 #define FINISH(a, run, n)                                                                                              \

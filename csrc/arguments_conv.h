@@ -63,10 +63,11 @@ typedef struct {
     int all_packed;         /* `packed` holds or will hold all weights: input is staged once for as many as possible */
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
-    int in_place;                    /* tiles over pixels read x itself */
+    int pointwise, copies;           /* as in conv_pointwise.inc.h, whose panels are copies */
     int stream, stream_rows;         /* store whole lines of y past the cache: from tiles, row by row */
     ptrdiff_t n_taps;                /* row taps x column taps, over all phases */
     ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;
+    ptrdiff_t k_range, span;       /* as in conv_pointwise.inc.h; multiples of a tile's channels and pixels */
     ptrdiff_t k_share, n_k_shares; /* a range of k in parts, for more blocks */
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks, n_batches;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_pixel, stage_channel, stage_row, stage_sample;

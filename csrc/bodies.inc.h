@@ -13,6 +13,7 @@
 #include "conv_wanted.inc.h"
 #include "conv_plan.inc.h"
 #include "gemm.inc.h"
+#include "conv_pointwise.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_depthwise.inc.h"
 #include "conv_depthwise_channels.inc.h"

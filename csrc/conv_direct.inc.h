@@ -10,7 +10,7 @@
  *   over channels   Vectors over k, pixels broadcast: no transposed input, results transposed on their way out where y
  *                   is NCHW.
  *   over pixels     Vectors over adjacent pixels of the staged rows, weights broadcast: for few channels on either
- *                   side, and for 1x1 kernels, which read x itself.
+ *                   side. 1x1 kernels have a way of their own (conv_pointwise.inc.h).
  */
 
 /* Where a block stands. */
@@ -200,52 +200,6 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
     }
 }
 
-/* A block of a 1x1 convolution straight from x to y, tile after tile of pixels with all channels each. The pixels
- * beyond the last whole tile are copied first, so that nothing beyond the planes is read, and take the way over
- * `result`. */
-static void pointwise_block(const cg_conv_args *a, const conv_block *b, const REAL *weight, REAL *stage, REAL *result,
-                            const int32_t *offset, int32_t *stage_offset, const REAL *bias) {
-    const ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, step = a->y_at.stride_c;
-    ptrdiff_t j1 = MIN(a->W, b->j0 + a->block_cols), run = ceil_div(a->C, ceil_div(a->C, CHAIN_TERMS));
-    const REAL *x = (const REAL *)a->x + b->n0 * a->x_at.stride_n + b->group * a->C * a->x_at.stride_c;
-    REAL *y = (REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + b->k0) * step;
-    for (ptrdiff_t j = b->j0; j < j1; j += tile) {
-        ptrdiff_t n = MIN(tile, j1 - j);
-        const REAL *from = x + j;
-        const int32_t *at = offset;
-        if (n < tile) {
-            for (ptrdiff_t c = 0; c < a->C; c++) {
-                copy_run(stage + c * tile, x + c * a->x_at.stride_c + j, n);
-                fill_run(stage + c * tile + n, 0, round_up(n, LANES) - n); /* arithmetic on junk can be slow */
-                stage_offset[c] = (int32_t)(c * tile);
-            }
-            from = stage;
-            at = stage_offset;
-        }
-        ptrdiff_t vectors = ceil_div(n, LANES);
-        for (ptrdiff_t k = 0, width; k < b->k1 - b->k0; k += width) {
-            width = tile_width(a, b->k1 - b->k0 - k);
-            REAL *out = n == tile ? y + k * step + j : result;
-            int stream = n == tile && a->stream && (uintptr_t)out % 64 == 0;
-            /* the first tiles of channels fetch a line each of the next pixels of every plane */
-            const REAL *soon = k < 3 * width && j + tile < j1 ? x + j + tile + k / width * SOON_STEP : stage;
-            for (ptrdiff_t c = 0; c < a->C; c += run)
-                tiles_rows[width][vectors](
-                    weight + k * a->C + c * width, from, at + c, MIN(run, a->C - c), c ? zeros : bias + k,
-                    stream  ? TILE_STREAM
-                    : c > 0 ? TILE_ADD
-                            : TILE_STORE,
-                    out, n == tile ? step : tile, soon == stage ? stage : soon + c * a->x_at.stride_c,
-                    soon == stage ? 0 : a->x_at.stride_c);
-            if (n < tile)
-                for (ptrdiff_t q = 0; q < width; q++)
-                    copy_run(y + (k + q) * step + j, result + q * tile, n);
-        }
-    }
-    for (ptrdiff_t k = 0; k < b->k1 - b->k0 && FINISHES(a); k++)
-        FINISH(a, y + k * step + b->j0, j1 - b->j0);
-}
-
 static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *weight, REAL *stage, REAL *result,
                             const int32_t *offsets, const REAL *bias, const REAL **pixel) {
     ptrdiff_t flat = a->block_rows * a->stage_row + SLACK, first_h = b->i0 * a->rows.in_step + a->rows.min_offset;
@@ -376,7 +330,7 @@ KERNEL_RUN(conv_correlate) {
     int32_t *offset = (int32_t *)(scratch + a->offset_at);
     ptrdiff_t packed = -1; /* range and share of k whose weights are in scratch */
     fill_offsets(a, offset);
-    if (a->vectors_over_pixels && !a->in_place) { /* vectors reach into what no staging writes: slow if denormal */
+    if (a->vectors_over_pixels && !a->pointwise) { /* vectors reach into what no staging writes: slow if denormal */
         ptrdiff_t used = a->stage_rows * a->stage_row * a->rows.in_step * a->cols.in_step;
         REAL *stage = (REAL *)(scratch + a->stage_at);
         for (ptrdiff_t c = 0; c < a->c_chunk && used < a->stage_plane; c++)
@@ -406,9 +360,9 @@ KERNEL_RUN(conv_correlate) {
                 bias[k] = a->bias && b.k0 + k < b.k1 ? ((const REAL *)a->bias)[b.group * a->K + b.k0 + k] : 0;
             packed = rest;
         }
-        if (a->in_place) {
-            pointwise_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset,
-                            (int32_t *)(scratch + a->pixel_at), bias);
+        if (a->pointwise) {
+            pointwise_block(a, b.group, b.n0, b.k0, b.k1, b.j0, weight, (REAL *)(scratch + a->stage_at),
+                            (REAL *)(scratch + a->result_at), offset, bias);
             continue;
         }
         b.next = 0;

@@ -8,6 +8,9 @@
 #define CHUNK_TERMS 1536               /* terms added between two visits to the results */
 #define CHAIN_TERMS 256                /* terms of one chain of additions: longer ones round more */
 #define PANEL_BYTES (32 << 10)         /* packed weights that stay in L1 while all pixels of a block pass */
+#define LATE_TERMS 12                  /* of a 1x1 kernel: fewer make tiles that cost less than what follows each */
+#define FAR_BYTES (512 << 10)          /* of weights of a 1x1 kernel */
+#define PANELS_BYTES (768 << 10)       /* of the panels of a 1x1 kernel, in L2 */
 #define WEIGHT_BYTES (1 << 20)         /* packed weights of one range of k */
 #define STREAM_BYTES (4 << 20)         /* of y, from which on tiles store it past the cache */
 #define STREAM_FAR (32 << 20)          /* the same where whole rows are stored at a time */
@@ -38,11 +41,15 @@ static ptrdiff_t axis_taps(const cg_axis *axis) {
     return n;
 }
 
-/* A 1x1 kernel whose pixels are adjacent in x and in y: rows laid end to end, no border, offsets that fit 32 bits. */
+/* A 1x1 kernel without border whose pixels are adjacent in the rows of x, and all of them in y; offsets that fit 32
+ * bits. */
 static int is_pointwise(const cg_conv_args *a) {
-    return a->rows.n_phases == 1 && a->cols.n_phases == 1 && a->R * a->S == 1 && a->cols.in_step == 1 &&
-           a->cols.out_step == 1 && a->rows.max_count == 1 && a->H == 1 && a->cols.max_count == a->W &&
-           a->cols.min_offset == 0 && a->rows.min_offset == 0 && a->x_at.stride_w == 1 && a->y_at.stride_w == 1 &&
+    const cg_axis *rows = &a->rows, *cols = &a->cols;
+    return rows->n_phases == 1 && cols->n_phases == 1 && a->R * a->S == 1 && rows->out_step == 1 &&
+           cols->out_step == 1 && rows->min_offset == 0 && cols->min_offset == 0 &&
+           (rows->max_count - 1) * rows->in_step < a->H && (cols->max_count - 1) * cols->in_step < a->W &&
+           a->x_at.stride_w == 1 && a->y_at.stride_w == 1 &&
+           (rows->max_count == 1 || a->y_at.stride_h == cols->max_count) &&
            a->C * (double)llabs(a->x_at.stride_c) < INT32_MAX;
 }
 
@@ -51,6 +58,33 @@ static int is_pointwise(const cg_conv_args *a) {
 INLINE ptrdiff_t channel_tiles(const cg_conv_args *a) {
     ptrdiff_t width = a->vectors_over_pixels ? TILE_ROWS_CHANNELS : TILE_CHANNELS_MAX * LANES;
     return ceil_div(a->k_group, width) + 2;
+}
+
+/* Terms of a chain of additions: one chain, or several whose panels leave room in L1. */
+INLINE ptrdiff_t pointwise_run(const cg_conv_args *a) {
+    ptrdiff_t most = MIN(CHAIN_TERMS, (24 << 10) / (TILE_ROWS_VECTORS * LANES * REAL_BYTES));
+    return a->C <= CHAIN_TERMS ? a->C : ceil_div(a->C, ceil_div(a->C, most));
+}
+
+/* The order of a 1x1 convolution, and the scratch for its panels and sums. */
+static void plan_panels(cg_conv_args *a) {
+    const ptrdiff_t pitch = TILE_ROWS_VECTORS * LANES, row = pitch * (ptrdiff_t)sizeof(REAL);
+    ptrdiff_t panels = 1, rows = pointwise_run(a), all = ceil_div(a->block_cols, pitch);
+    int by_channels = a->K > 2 * a->C && a->K > 4 * TILE_ROWS_CHANNELS && a->C >= LATE_TERMS &&
+                      a->C * row <= PANELS_BYTES && !a->stream;
+    a->copies = by_channels || a->cols.in_step > 1 || a->H > 1 ||
+                (a->x_at.stride_c % SOON_STEP != 0 && a->K > 4 * TILE_ROWS_CHANNELS);
+    a->k_range = a->k_share;
+    if (by_channels && a->k_share > TILE_ROWS_CHANNELS) {
+        a->k_range = TILE_ROWS_CHANNELS;
+        rows = a->C;
+        panels = MAX(1, MIN(PANELS_BYTES / (a->C * row), all));
+        panels = ceil_div(all, ceil_div(all, panels));
+    } else if (a->C < LATE_TERMS)
+        panels = all;
+    a->span = panels * pitch;
+    a->stage_sample = panels * rows * pitch;
+    a->slot = (pointwise_run(a) < a->C ? panels : 1) * a->k_range * pitch;
 }
 
 KERNEL_PLAN(conv_correlate) {
@@ -62,27 +96,28 @@ KERNEL_PLAN(conv_correlate) {
     terms = a->C * MAX(a->n_taps, 1);
     { /* Cost of either kind of tile in FMA slots; the factors are measured. */
         double vectors = (double)ceil_div(a->K, LANES);
-        double over_channels = vectors * pixels * (terms * (vectors >= 2 ? 1 : 1.5) + 24.0 * phases);
+        int pointwise = is_pointwise(a);
+        /* weights that L2 does not keep while panel after panel of pixels passes (conv_pointwise.inc.h) */
+        int far = a->K <= 2 * a->C && a->C * a->K * (ptrdiff_t)sizeof(REAL) > FAR_BYTES;
+        double over_channels = vectors * pixels * (terms * (vectors < 2 ? 1.5 : pointwise ? 1.12 : 1) + 24.0 * phases);
         double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
-        int adjacent = is_pointwise(a);
-        double over_pixels = a->K * ceil(flat / LANES) *
-                             (terms * (adjacent       ? 1.0
-                                       : terms <= 200 ? 1
-                                                      : 1.3) +
-                              4.0 * phases);
+        double over_pixels = a->K * (pointwise ? ceil_div(pixels, LANES) : ceil(flat / LANES)) *
+                             (terms * ((pointwise ? !far : terms <= 200) ? 1 : 1.3) + 4.0 * phases);
         if (!a->planar)
             over_pixels += (double)a->C * pixels * 2;
         a->vectors_over_pixels = !a->samples_are_pixels && over_pixels < over_channels;
     }
-    a->in_place = a->vectors_over_pixels && is_pointwise(a);
-    a->n_chunks = a->in_place ? 1 : MIN(ceil_div(terms, a->n_taps == 1 ? CHUNK_TERMS / 3 : CHUNK_TERMS), a->C);
+    a->pointwise = a->vectors_over_pixels && is_pointwise(a);
+    if (a->pointwise)
+        max_rows = 1, max_cols = pixels;
+    a->n_chunks = a->pointwise ? 1 : MIN(ceil_div(terms, a->n_taps == 1 ? CHUNK_TERMS / 3 : CHUNK_TERMS), a->C);
     a->c_chunk = ceil_div(a->C, a->n_chunks);
     a->n_chunks = ceil_div(a->C, a->c_chunk);
 
     /* how many output positions a block has */
     ptrdiff_t limit = (a->vectors_over_pixels ? BLOCK_FLAT : BLOCK_PIXELS) / MIN(4, a->cols.n_phases);
-    if (a->in_place)
-        limit = 2 * BLOCK_FLAT / (TILE_ROWS_VECTORS * LANES) * (TILE_ROWS_VECTORS * LANES);
+    if (a->pointwise)
+        limit = (a->K > 2 * a->C ? 4 : 2) * BLOCK_FLAT / (TILE_ROWS_VECTORS * LANES) * (TILE_ROWS_VECTORS * LANES);
     else if (a->vectors_over_pixels &&
              max_rows == 1) { /* one long row: as many columns as keep the stage small, in whole tiles */
         ptrdiff_t tile = TILE_ROWS_VECTORS * LANES, fit = STAGE_BYTES / 2 / (a->c_chunk * (ptrdiff_t)sizeof(REAL));
@@ -94,7 +129,7 @@ KERNEL_PLAN(conv_correlate) {
     }
     a->n_col_blocks = ceil_div(max_cols, limit);
     a->block_cols = ceil_div(max_cols, a->n_col_blocks);
-    if (a->in_place) {
+    if (a->pointwise) {
         a->block_cols = round_up(a->block_cols, TILE_ROWS_VECTORS * LANES);
         a->n_col_blocks = ceil_div(max_cols, a->block_cols);
     }
@@ -108,7 +143,7 @@ KERNEL_PLAN(conv_correlate) {
         a->stage_pixel = 1;
         a->stage_row = a->stage_cols;
         a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
-        if (a->block_rows == 1 || a->in_place || a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES)
+        if (a->block_rows == 1 || a->pointwise || a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES)
             break;
         a->block_rows = ceil_div(a->block_rows, 2);
     }
@@ -116,8 +151,8 @@ KERNEL_PLAN(conv_correlate) {
     a->block_rows = ceil_div(max_rows, a->n_row_blocks);
     a->stage_rows = ceil_div((a->block_rows - 1) * a->rows.in_step + span_h + 1, split_h);
     a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
-    if (a->in_place)
-        a->stage_plane = TILE_ROWS_VECTORS * LANES; /* only the last tile of a row */
+    if (a->pointwise)
+        a->stage_plane = TILE_ROWS_VECTORS * LANES; /* a panel */
     else if (a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) >
              2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
         a->c_chunk = MIN(a->c_chunk, MAX(8, STAGE_BYTES / (a->stage_plane * (ptrdiff_t)sizeof(REAL))));
@@ -126,7 +161,7 @@ KERNEL_PLAN(conv_correlate) {
     a->planar |= a->vectors_over_pixels;
     if (a->planar) {
         /* planes a multiple of 4 KB apart would share a few cache sets */
-        if (a->stage_plane * sizeof(REAL) % 1024 == 0 && split_h * split_w == 1 && !a->in_place)
+        if (a->stage_plane * sizeof(REAL) % 1024 == 0 && split_h * split_w == 1 && !a->pointwise)
             a->stage_plane += LANES;
         a->stage_channel = a->stage_plane;
         a->stage_sample = a->c_chunk * a->stage_plane;
@@ -171,19 +206,20 @@ KERNEL_PLAN(conv_correlate) {
     a->n_k_shares = ceil_div(a->k_group, a->k_share);
 
     ptrdiff_t block_pixels = a->block_n * a->block_rows * a->block_cols;
-    ptrdiff_t flat = a->in_place ? a->stage_plane : a->block_rows * a->stage_row + SLACK;
-    a->slot =
-        a->vectors_over_pixels ? TILE_ROWS_CHANNELS * flat : (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES;
-    a->slot *= a->cols.n_phases;
+    a->slot = (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES * a->cols.n_phases;
+    if (a->vectors_over_pixels)
+        a->slot = TILE_ROWS_CHANNELS * (a->block_rows * a->stage_row + SLACK) * a->cols.n_phases;
+    if (a->pointwise)
+        plan_panels(a);
     a->n_slots = a->n_chunks > 1 ? channel_tiles(a) * a->rows.n_phases : 1;
 
     ptrdiff_t at = 0;
     a->weight_at = at, at += a->all_packed ? 0 : round_up((terms * round_up(a->k_group, LANES)) * sizeof(REAL), 64);
     a->stage_at = at, at += round_up((a->block_n * a->stage_sample + SLACK) * sizeof(REAL), 64) + 64;
     a->result_at = at, at += round_up(a->n_slots * a->slot * sizeof(REAL), 64);
-    a->offset_at = at, at += round_up(a->c_chunk * MAX(a->n_taps, 1) * sizeof(int32_t), 64);
+    a->offset_at = at, at += round_up(a->c_chunk * MAX(a->n_taps, 1 + a->pointwise) * sizeof(int32_t), 64);
     a->bias_at = at, at += round_up(round_up(a->k_group, LANES) * sizeof(REAL), 64);
-    a->pixel_at = at, at += round_up(MAX(block_pixels + TILE_PIXELS_1, a->C) * sizeof(REAL *), 64);
+    a->pixel_at = at, at += round_up((block_pixels + TILE_PIXELS_1) * sizeof(REAL *), 64);
     a->temp_at = at, at += round_up(MAX(1, a->R * a->S) * TILE_CHANNELS_MAX * LANES * sizeof(REAL), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = blocks * a->n_k_shares;
@@ -193,9 +229,11 @@ KERNEL_PLAN(conv_correlate) {
 /* offset[...] from a pixel of the staged input to each term, for every pair of classes, then channel, then row tap,
  * then column tap */
 static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
-    if (a->in_place) {
-        for (ptrdiff_t c = 0; c < a->C; c++)
+    if (a->pointwise) {
+        for (ptrdiff_t c = 0; c < a->C; c++) {
             offset[c] = (int32_t)(c * a->x_at.stride_c);
+            offset[a->C + c] = (int32_t)(c * a->stage_plane);
+        }
         return;
     }
     ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1,
