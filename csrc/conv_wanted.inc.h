@@ -8,8 +8,8 @@ typedef struct {
 } wanted;
 
 /* Rows row0 .. row1-1 of `tile` pixels each of `channels` planes of an image. Tile rows count over samples. */
-static wanted wanted_rows(const REAL *image, const cg_strides *at, ptrdiff_t channels, ptrdiff_t H, ptrdiff_t tile,
-                          ptrdiff_t tile_rows, ptrdiff_t row0, ptrdiff_t row1) {
+NOINLINE wanted wanted_rows(const REAL *image, const cg_strides *at, ptrdiff_t channels, ptrdiff_t H, ptrdiff_t tile,
+                            ptrdiff_t tile_rows, ptrdiff_t row0, ptrdiff_t row1) {
     ptrdiff_t sample = row0 / tile_rows, i = row0 % tile_rows, samples = ceil_div(row1, tile_rows) - sample;
     ptrdiff_t rows = MIN(H - i * tile, (row1 - row0) * tile);
     wanted w = {image + sample * at->stride_n + i * tile * at->stride_h, channels, rows * at->stride_h, at->stride_c,

@@ -95,7 +95,8 @@ static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from
 }
 
 /* First and end of the columns j < n_cols for which w0 + j * step lies in the image. */
-INLINE void columns_inside(ptrdiff_t w0, ptrdiff_t step, ptrdiff_t n_cols, ptrdiff_t W, ptrdiff_t *j0, ptrdiff_t *j1) {
+NOINLINE void columns_inside(ptrdiff_t w0, ptrdiff_t step, ptrdiff_t n_cols, ptrdiff_t W, ptrdiff_t *j0,
+                             ptrdiff_t *j1) {
     *j0 = w0 >= 0 ? 0 : MIN(n_cols, ceil_div(-w0, step));
     *j1 = w0 >= W ? *j0 : MAX(*j0, MIN(n_cols, ceil_div(W - w0, step)));
 }
@@ -126,27 +127,6 @@ static void stage_split(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_ro
         }
 }
 
-/* stage_planes for whole rows that follow each other, as many as wide: one copy, in which the columns that come from
- * another row are cleared. */
-static void stage_shifted(REAL *to, ptrdiff_t plane, ptrdiff_t n_rows, const REAL *x, ptrdiff_t stride_c, ptrdiff_t C,
-                          ptrdiff_t H, ptrdiff_t W, ptrdiff_t first_h, ptrdiff_t first_w) {
-    ptrdiff_t i0 = MIN(n_rows, MAX(0, -first_h)), i1 = MAX(i0, MIN(n_rows, H - first_h));
-    ptrdiff_t before = MAX(0, -first_w), after = MAX(0, first_w);
-    x += (first_h + i0) * W + after;
-    for (ptrdiff_t c = 0; c < C; c++, to += plane, x += stride_c) {
-        fill_run(to, 0, i0 * W);
-        fill_run(to + i1 * W, 0, (n_rows - i1) * W);
-        if (i0 < i1)
-            copy_run(to + i0 * W + before, x, (i1 - i0) * W - before - after);
-        for (ptrdiff_t i = i0; i < i1; i++) {
-            for (ptrdiff_t j = 0; j < before; j++)
-                to[i * W + j] = 0;
-            for (ptrdiff_t j = W - after; j < W; j++)
-                to[i * W + j] = 0;
-        }
-    }
-}
-
 /* A block of an image with zeros around it, one plane a channel, split into residue classes:
  * to[c * plane + (a * parts_w + b) * (n_rows * row) + i * row + j] = x[c, first_h + i * step_h + a, first_w + j *
  * step_w + b] for i < n_rows, j < n_cols, a < step_h, b < parts_w (step_w, or 1 for the first class of columns only); 0
@@ -156,10 +136,6 @@ static void stage_planes(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_r
                          ptrdiff_t first_w, ptrdiff_t step_h, ptrdiff_t step_w, ptrdiff_t parts_w) {
     if (step_w == 2 && parts_w == 2 && at->stride_w == 1) {
         stage_split(to, plane, row, n_rows, n_cols, x, at, C, H, W, first_h, first_w, step_h);
-        return;
-    }
-    if (step_h * step_w * at->stride_w == 1 && row == W && n_cols == W && at->stride_h == W && llabs(first_w) < W) {
-        stage_shifted(to, plane, n_rows, x, at->stride_c, C, H, W, first_h, first_w);
         return;
     }
     for (ptrdiff_t c = 0; c < C; c++)
