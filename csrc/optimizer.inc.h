@@ -39,18 +39,22 @@ INLINE void optimizer_run(const int rule, const cg_optimizer_args *a, const cg_t
     vec c[7], s[3] = {v_zero(), v_zero(), v_zero()};
     UNROLL for (int j = 0; j < 7; j++) c[j] = v_set1((REAL)tensor->constant[j]);
     UNROLL for (int j = 0; j < 3; j++) state[j] = j < n_states ? (REAL *)tensor->state[j] + first : 0;
-    ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        vec p = v_load(data + i), g = v_clamp(v_load(grad + i), low, high) * scale + decay * p;
-        UNROLL for (int j = 0; j < n_states; j++) s[j] = v_load(state[j] + i);
-        v_store(data + i, optimizer_update(rule, c, g, p, s, s + 1, s + 2));
-        UNROLL for (int j = 0; j < n_states; j++) v_store(state[j] + i, s[j]);
-    }
-    if (i < n) {
-        vec p = v_load_n(data + i, n - i), g = v_clamp(v_load_n(grad + i, n - i), low, high) * scale + decay * p;
-        UNROLL for (int j = 0; j < n_states; j++) s[j] = v_load_n(state[j] + i, n - i);
-        v_store_n(data + i, optimizer_update(rule, c, g, p, s, s + 1, s + 2), n - i);
-        UNROLL for (int j = 0; j < n_states; j++) v_store_n(state[j] + i, s[j], n - i);
+    /* The first numbers alone, so that the rest of data is whole lines of the cache, then the last ones. */
+    ptrdiff_t i = 0, some = MIN(n, (ptrdiff_t)(-(uintptr_t)data % (LANES * REAL_BYTES) / REAL_BYTES));
+    for (int end = 0; end < 2; end++, some = n - i) {
+        if (some) {
+            vec p = v_load_n(data + i, some), g = v_clamp(v_load_n(grad + i, some), low, high) * scale + decay * p;
+            UNROLL for (int j = 0; j < n_states; j++) s[j] = v_load_n(state[j] + i, some);
+            v_store_n(data + i, optimizer_update(rule, c, g, p, s, s + 1, s + 2), some);
+            UNROLL for (int j = 0; j < n_states; j++) v_store_n(state[j] + i, s[j], some);
+            i += some;
+        }
+        for (; i + LANES <= n; i += LANES) {
+            vec p = v_load(data + i), g = v_clamp(v_load(grad + i), low, high) * scale + decay * p;
+            UNROLL for (int j = 0; j < n_states; j++) s[j] = v_load(state[j] + i);
+            v_store(data + i, optimizer_update(rule, c, g, p, s, s + 1, s + 2));
+            UNROLL for (int j = 0; j < n_states; j++) v_store(state[j] + i, s[j]);
+        }
     }
 }
 

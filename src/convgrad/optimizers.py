@@ -11,6 +11,7 @@ updates all parameters, reading and writing each array once.
 from __future__ import annotations
 
 import math
+import operator
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -135,12 +136,9 @@ class Optimizer:
     def _states_of(self, parameters: list[Parameter], rule: int) -> list[list[Any]]:
         """For each parameter a list [steps taken, at least as many arrays as the rule has], made where it is new."""
         known_rule, known, states = self._last.get("step", (None, [], []))
-        if known_rule == rule and len(known) == len(parameters):
-            for reference, parameter in zip(known, parameters, strict=True):
-                if reference() is not parameter:
-                    break
-            else:
-                return states
+        same = known_rule == rule and len(known) == len(parameters)
+        if same and all(map(operator.is_, map(operator.call, known), parameters)):
+            return states
         self._last.clear()
         states = []
         for position, parameter in enumerate(parameters):
