@@ -75,7 +75,8 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
                           ptrdiff_t width, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t flat) {
     const cg_strides at = a->y_at;
     ptrdiff_t rows = part->rows, wide = part->wide, step_h = a->rows.out_step * at.stride_h, classes = a->cols.n_phases;
-    ptrdiff_t pitch = part->cols * classes * width; /* of a row of results over channels */
+    ptrdiff_t pitch = part->cols * classes * width;          /* of a row of results over channels */
+    const int together = at.stride_w == 1 && step_h == wide; /* rows are adjacent in y: one last pass over all */
     int stream = a->stream_rows && at.stride_w == 1 && classes == 1 && wide % (ptrdiff_t)(64 / sizeof(REAL)) == 0;
     if (at.stride_w == 1 && step_h == wide && classes == 1 && (!a->vectors_over_pixels || a->stage_row == wide)) {
         wide *= rows; /* rows follow each other */
@@ -109,7 +110,7 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
                         for (ptrdiff_t k = 0; k < n; k++)
                             y[j * at.stride_w + k * at.stride_c] = result[i * pitch + j * width + k];
                 }
-            if (!FINISHES(a))
+            if (!FINISHES(a) || together)
                 continue;
             if (at.stride_w == 1)
                 for (ptrdiff_t k = 0; k < n; k++)
@@ -119,6 +120,8 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
                     for (ptrdiff_t k = 0; k < n; k += at.stride_c == 1 ? n : 1)
                         FINISH(a, y + j * at.stride_w + k * at.stride_c, at.stride_c == 1 ? n : 1);
         }
+        for (ptrdiff_t k = 0; k < n && FINISHES(a) && together; k++)
+            FINISH(a, y - rows * step_h + k * at.stride_c, rows * wide);
     }
 }
 
@@ -138,11 +141,15 @@ static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const
     return n;
 }
 
-/* One chunk of input channels into the results of one class, vectors over channels. */
-static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, const REAL *const *pixel, const REAL *w,
-                              const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
-                              ptrdiff_t result_step, int first, const REAL *next, wanted *list) {
-    broadcast_tile tile = broadcast_tile_for((int)(width / LANES), pixels);
+/* One chunk of input channels into the results of one class, vectors over channels. cols: pixels of a row. */
+static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, ptrdiff_t cols, const REAL *const *pixel,
+                              const REAL *w, const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias,
+                              REAL *result, ptrdiff_t result_step, int first, const REAL *next, wanted *list) {
+    broadcast_tile tile = {0, 0};
+    if (width == LANES && a->stage_pixel * a->cols.in_step == 1)
+        tile = tile_of_rows(cols);
+    if (!tile.pixels)
+        tile = broadcast_tile_for((int)(width / LANES), pixels);
     /* The same for narrower tiles, so that channels with equal weights have equal bits. Classes of output positions
      * have few terms each: longer runs are faster there, measured. */
     ptrdiff_t fit = PANEL_BYTES / (TILE_CHANNELS_MAX * LANES * (ptrdiff_t)sizeof(REAL));
@@ -250,7 +257,7 @@ static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *we
                                         out + v * TILE_ROWS_CHANNELS * flat, flat, first, next, b->soon, y,
                                         a->y_at.stride_c);
                     else
-                        add_over_channels(a, pixels, pixel, w, at, chunk * taps, width, bias + k - b->k0,
+                        add_over_channels(a, pixels, part.cols, pixel, w, at, chunk * taps, width, bias + k - b->k0,
                                           out + v * width, classes * width, first, next, b->soon);
                     taps_before += taps;
                 }

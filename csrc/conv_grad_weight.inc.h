@@ -111,6 +111,21 @@ typedef struct {
     ptrdiff_t n0, n_samples, i0, rows, j0, cols;
 } gradient_run;
 
+/* The staged planes whose first column is column first_w of x, from those of the column before. */
+static void shift_planes(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *to, const REAL *from,
+                         const REAL *x, ptrdiff_t first_h, ptrdiff_t first_w) {
+    const ptrdiff_t w = first_w + b->cols - 1, step = a->x_at.stride_h;
+    for (ptrdiff_t c = 0; c < b->n_channels; c++, to += a->stage_plane, from += a->stage_plane, x += a->x_at.stride_c) {
+        copy_run(to, from + 1, a->stage_rows * b->cols - 1);
+        for (ptrdiff_t i = 0; i < a->stage_rows; i++) {
+            ONE_BY_ONE;
+            const ptrdiff_t h = first_h + i;
+            to[i * b->cols + b->cols - 1] =
+                h >= 0 && h < a->H && w >= 0 && w < a->W ? x[h * step + w * a->x_at.stride_w] : 0;
+        }
+    }
+}
+
 static void stage_run(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *stage) {
     ptrdiff_t first_h = b->i0 * a->stride_h - a->top, first_w = b->j0 * a->stride_w - a->left;
     int dot = a->dot_products, planar = dot || a->x_at.stride_c != 1 || a->C == 1;
@@ -119,10 +134,13 @@ static void stage_run(const cg_conv_grad_weight_args *a, const gradient_run *b, 
             (const REAL *)a->x + (b->n0 + n) * a->x_at.stride_n + (b->group * a->C + b->c0) * a->x_at.stride_c;
         REAL *to = stage + n * a->stage_sample;
         if (dot)
-            for (ptrdiff_t s = 0; s < a->S; s++)
-                stage_planes(to + s * (a->stage_plane / a->S), a->stage_plane, b->cols, a->stage_rows, b->cols, x,
-                             &a->x_at, b->n_channels, a->H, a->W, first_h, first_w + s * a->dilation_w, a->stride_h,
-                             a->stride_w, 1);
+            for (ptrdiff_t s = 0; s < a->S; s++, to += a->stage_plane / a->S) {
+                if (s && a->dilation_w * a->stride_w * a->stride_h == 1)
+                    shift_planes(a, b, to, to - a->stage_plane / a->S, x, first_h, first_w + s);
+                else
+                    stage_planes(to, a->stage_plane, b->cols, a->stage_rows, b->cols, x, &a->x_at, b->n_channels, a->H,
+                                 a->W, first_h, first_w + s * a->dilation_w, a->stride_h, a->stride_w, 1);
+            }
         else if (planar)
             stage_planes(to, a->stage_plane, a->stage_cols, a->stage_rows, a->stage_cols, x, &a->x_at, b->n_channels,
                          a->H, a->W, first_h, first_w, 1, 1, 1);
@@ -188,21 +206,31 @@ static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run 
                 fill_run(to + b->n_k, 0, b->width - b->n_k);
             }
         }
-    broadcast_tile tile = broadcast_tile_for((int)(b->width / LANES), b->n_terms);
+    /* where the taps of a kernel's row are adjacent numbers, tiles of whole rows of taps first */
+    broadcast_tile near = {0, 0};
+    if (b->width == LANES && b->t0 % a->S == 0 && b->n_terms > 1 && x[1] - x[0] == 1)
+        near = tile_of_taps(a->S);
+    const ptrdiff_t by_rows = near.pixels ? b->n_terms / near.pixels * near.pixels : 0;
+    broadcast_tile rest = broadcast_tile_for((int)(b->width / LANES), MAX(1, b->n_terms - by_rows));
     ptrdiff_t most = PANEL_BYTES / (b->width * (ptrdiff_t)sizeof(REAL)), run = ceil_div(pixel, ceil_div(pixel, most));
     for (ptrdiff_t begin = 0; begin < pixel; begin += run, first = 0)
-        for (ptrdiff_t t = 0; t < b->n_terms; t += tile.pixels)
+        for (ptrdiff_t t = 0, n; t < b->n_terms; t += n) {
+            const broadcast_tile tile = t < by_rows ? near : rest;
+            n = tile.pixels;
             tile.fn(gradient + begin * b->width, x + t, offset + begin, MIN(run, pixel - begin), zeros, !first,
                     result + t * b->width, b->width, gradient, 0);
+        }
 }
 
 static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, const REAL **x,
                     REAL *result) {
     const cg_strides at = a->g_at;
     ptrdiff_t run = b->rows * b->cols;
-    for (ptrdiff_t k = 0; k < b->n_k; k++) {
-        const REAL *g = (const REAL *)a->grad_output + b->n0 * at.stride_n +
-                        (b->group * a->K + b->k0 + k) * at.stride_c + b->i0 * at.stride_h + b->j0 * at.stride_w;
+    const REAL *from = (const REAL *)a->grad_output + b->n0 * at.stride_n + (b->group * a->K + b->k0) * at.stride_c +
+                       b->i0 * at.stride_h + b->j0 * at.stride_w;
+    const int adjacent = at.stride_w == 1 && (b->rows == 1 || at.stride_h == b->cols); /* read where they are */
+    for (ptrdiff_t k = 0; k < b->n_k && !adjacent; k++) {
+        const REAL *g = from + k * at.stride_c;
         REAL *to = gradient + k * a->run;
         for (ptrdiff_t i = 0; i < b->rows; i++, to += b->cols, g += at.stride_h)
             if (at.stride_w == 1)
@@ -211,11 +239,24 @@ static void add_dot(const cg_conv_grad_weight_args *a, const gradient_run *b, RE
                 for (ptrdiff_t j = 0; j < b->cols; j++)
                     to[j] = g[j * at.stride_w];
     }
+    const ptrdiff_t step = adjacent ? at.stride_c : a->run;
+    if (!adjacent)
+        from = gradient;
     for (ptrdiff_t t = 0; t < b->n_terms; t += 4) {
         int n = (int)MIN(4, b->n_terms - t);
         for (ptrdiff_t k = 0; k < b->n_k; k += DOT_CHANNELS)
-            tiles_dot[MIN(DOT_CHANNELS, b->n_k - k)][n](gradient + k * a->run, a->run, x + t, run,
+            tiles_dot[MIN(DOT_CHANNELS, b->n_k - k)][n](from + k * step, step, x + t, run,
                                                         result + (k * a->c_block + t) * LANES, a->c_block);
+    }
+}
+
+/* to[i] = the sum of the lanes of vector i */
+static void add_lanes(REAL *to, const REAL *from, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        vec v[LANES];
+        for (ptrdiff_t j = 0; j < LANES; j++)
+            v[j] = i + j < n ? v_load(from + (i + j) * LANES) : v_zero();
+        v_store_some(to + i, v_sums(v), MIN(LANES, n - i));
     }
 }
 
@@ -268,8 +309,7 @@ KERNEL_RUN(conv_grad_weight) {
         REAL *out = (REAL *)a->grad_weight + (b.group * a->K + b.k0) * terms + b.t0;
         if (a->dot_products)
             for (ptrdiff_t k = 0; k < b.n_k; k++)
-                for (ptrdiff_t t = 0; t < b.n_terms; t++)
-                    out[k * terms + t] = v_sum(v_load(result + (k * a->c_block + t) * LANES));
+                add_lanes(out + k * terms, result + k * a->c_block * LANES, b.n_terms);
         else
             transpose_block(out, terms, result, b.width, b.n_terms, b.n_k, 0);
     }

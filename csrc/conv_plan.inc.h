@@ -99,7 +99,13 @@ KERNEL_PLAN(conv_correlate) {
         int pointwise = is_pointwise(a);
         /* weights that L2 does not keep while panel after panel of pixels passes (conv_pointwise.inc.h) */
         int far = a->K <= 2 * a->C && a->C * a->K * (ptrdiff_t)sizeof(REAL) > FAR_BYTES;
-        double over_channels = vectors * pixels * (terms * (vectors < 2 ? 1.5 : pointwise ? 1.12 : 1) + 24.0 * phases);
+        int near = a->planar && a->cols.in_step == 1 && tile_of_rows(max_cols).pixels;
+        double alone = near ? 1.1 : 1.5; /* of one vector */
+        double over_channels = vectors * pixels *
+                               (terms * (vectors < 2 ? alone
+                                         : pointwise ? 1.12
+                                                     : 1) +
+                                24.0 * phases);
         double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
         double over_pixels = a->K * (pointwise ? ceil_div(pixels, LANES) : ceil(flat / LANES)) *
                              (terms * ((pointwise ? !far : terms <= 200) ? 1 : 1.3) + 4.0 * phases);

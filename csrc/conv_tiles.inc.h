@@ -1,8 +1,10 @@
 /* The microkernels of direct convolution: a tile of results stays in registers while a list of terms is added.
  *
  * tile_broadcast   KV vectors of output channels x P pixels:  out[p][k] += sum over t of w[t][k] * x[p][offset[t]]
- *     w is packed [t][KV * LANES]; each pixel has a pointer of its own, so pixels may lie anywhere (rows of any
- *     stride, other samples). The gradient by the weight is the same sum with t over pixels, p over kernel positions.
+ *     w is packed [t][KV * LANES] (`gemm` has it further apart). Each pixel has a pointer of its own, so pixels may lie
+ *     anywhere (rows of any stride, other samples); where they come in groups of adjacent ones, only the first of a
+ *     group has, and registers are saved. The gradient by the weight is the same sum with t over pixels, p over kernel
+ *     positions.
  * tile_rows        KR output channels x V vectors of pixels:  out[k][v] += sum over t of w[t][k] * x[offset[t] + v]
  * tile_dot         KR x P sums along adjacent pixels:  out[k][p] += sum over i of g[k][i] * x[p][i], where out holds a
  *                  vector for each sum, whose lanes are to be added up at last
@@ -17,16 +19,16 @@
  */
 
 /* Every pixel starts from the vectors `init`; add: the sum is added to what `out` holds (shorter chains round less). */
-INLINE void tile_broadcast(const int KV, const int P, const REAL *w, const REAL *const *x, const int32_t *offset,
-                           ptrdiff_t n, const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon,
-                           ptrdiff_t soon_step) {
+INLINE void tile_broadcast(const int KV, const int P, const int group, const REAL *w, ptrdiff_t w_step,
+                           const REAL *const *x, const int32_t *offset, ptrdiff_t n, const REAL *init, int add,
+                           REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {
     vec sum[28];
     const REAL *px[14];
     UNROLL for (int p = 0; p < P; p++) {
-        px[p] = x[p];
+        px[p] = x[p / group * group] + p % group;
         UNROLL for (int k = 0; k < KV; k++) sum[p * KV + k] = v_load(init + k * LANES);
     }
-    for (ptrdiff_t t = 0; t < n; t++, w += KV * LANES) {
+    for (ptrdiff_t t = 0; t < n; t++, w += w_step) {
         ptrdiff_t at = offset[t];
         vec a[4];
         PREFETCH(soon);
@@ -50,7 +52,7 @@ typedef void tile_broadcast_fn(const REAL *, const REAL *const *, const int32_t 
     static void tile_broadcast_##KV##x##P(const REAL *w, const REAL *const *x, const int32_t *offset, ptrdiff_t n,     \
                                           const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon,  \
                                           ptrdiff_t soon_step) {                                                       \
-        tile_broadcast(KV, P, w, x, offset, n, init, add, out, out_step, soon, soon_step);                             \
+        tile_broadcast(KV, P, 1, w, KV *LANES, x, offset, n, init, add, out, out_step, soon, soon_step);                  \
     }
 TILE(1, 1) TILE(1, 2) TILE(1, 4) TILE(1, 8)
 TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(2, 5)
@@ -111,6 +113,45 @@ static const broadcast_tile tiles_4[] = {TILE(4, 1) TILE(4, 2) TILE(4, 3)
 #undef TILE
 
 /* clang-format on */
+
+/* Tiles of one vector over groups of adjacent pixels. */
+#if LANES >= 8 && REAL_BYTES == 4
+/* clang-format off */
+#define TILE(G, P)                                                                                                     \
+    static void tile_near_##G##x##P(const REAL *w, const REAL *const *x, const int32_t *offset, ptrdiff_t n,           \
+                                    const REAL *init, int add, REAL *out, ptrdiff_t out_step, const REAL *soon,        \
+                                    ptrdiff_t soon_step) {                                                             \
+        tile_broadcast(1, P, G, w, LANES, x, offset, n, init, add, out, out_step, soon, soon_step);                    \
+    }
+TILE(5, 10) TILE(8, 8) TILE(10, 10) TILE(14, 14)
+#undef TILE
+#define TILE(G, P) {P, tile_near_##G##x##P},
+static const broadcast_tile tiles_of_row[] = {TILE(14, 14) TILE(10, 10) TILE(8, 8)};
+#undef TILE
+/* clang-format on */
+static const broadcast_tile tile_of_5 = {10, tile_near_5x10};
+#endif
+
+/* The largest of these tiles that rows of n pixels are made of, or one of no pixels. */
+static broadcast_tile tile_of_rows(ptrdiff_t n) {
+#if LANES >= 8 && REAL_BYTES == 4
+    for (int i = 0; i < (int)(sizeof tiles_of_row / sizeof *tiles_of_row); i++)
+        if (n % tiles_of_row[i].pixels == 0)
+            return tiles_of_row[i];
+#endif
+    (void)n;
+    return (broadcast_tile){0, 0};
+}
+
+/* The one for several rows of S taps each, or one of no pixels. */
+static broadcast_tile tile_of_taps(ptrdiff_t S) {
+#if LANES >= 8 && REAL_BYTES == 4
+    if (S == 5)
+        return tile_of_5;
+#endif
+    (void)S;
+    return (broadcast_tile){0, 0};
+}
 
 /* The smallest tile of kv vectors that does n pixels in as few passes as the largest one. */
 static broadcast_tile broadcast_tile_for(int kv, ptrdiff_t n) {

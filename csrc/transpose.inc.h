@@ -75,30 +75,27 @@ static UNUSED void transpose_block(REAL *to, ptrdiff_t to_step, const REAL *from
                     v[i] = v_load(p + i * from_step);
                     PREFETCH(p + i * from_step + 4 * LANES); /* many rows at once are more than hardware follows */
                 }
+            } else if (LANES >= 8 && rows == LANES) {
+                UNROLL for (int i = 0; i < LANES; i++) v[i] = v_load_n(p + i * from_step, cols);
             } else
                 for (int i = 0; i < LANES; i++)
                     v[i] = i < rows ? (cols == LANES ? v_load(p + i * from_step) : v_load_n(p + i * from_step, cols))
                                     : v_zero();
             v_transpose(v);
             REAL *q = to + c * to_step + r;
-            if (LIKELY(cols == LANES && (rows == LANES || pad))) {
-                UNROLL for (int i = 0; i < LANES; i++) v_store(q + i * to_step, v[i]);
+            if (LIKELY(rows == LANES || pad)) {
+                UNROLL for (int i = 0; i < LANES; i++) if (LIKELY(i < cols)) v_store(q + i * to_step, v[i]);
             } else
-                for (int i = 0; i < cols; i++) {
-                    if (rows == LANES || pad)
-                        v_store(q + i * to_step, v[i]);
-                    else
-                        v_store_n(q + i * to_step, v[i], rows);
-                }
+                for (int i = 0; i < cols; i++)
+                    v_store_n(q + i * to_step, v[i], rows);
         }
     }
 }
 
-/* First and end of the columns j < n_cols for which w0 + j * step lies in the image. */
-NOINLINE void columns_inside(ptrdiff_t w0, ptrdiff_t step, ptrdiff_t n_cols, ptrdiff_t W, ptrdiff_t *j0,
-                             ptrdiff_t *j1) {
-    *j0 = w0 >= 0 ? 0 : MIN(n_cols, ceil_div(-w0, step));
-    *j1 = w0 >= W ? *j0 : MAX(*j0, MIN(n_cols, ceil_div(W - w0, step)));
+/* First and end of the columns (or rows) j < n for which w0 + j * step lies in the image. */
+NOINLINE void inside(ptrdiff_t w0, ptrdiff_t step, ptrdiff_t n, ptrdiff_t W, ptrdiff_t *j0, ptrdiff_t *j1) {
+    *j0 = w0 >= 0 ? 0 : MIN(n, ceil_div(-w0, step));
+    *j1 = w0 >= W ? *j0 : MAX(*j0, MIN(n, ceil_div(W - w0, step)));
 }
 
 /* stage_planes for step_w = parts_w = 2 and stride_w = 1: one pass for both classes of columns. */
@@ -108,19 +105,19 @@ static void stage_split(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_ro
     const int e = first_w < 0 && first_w % 2; /* the class of the first column that is read */
     ptrdiff_t j0[2], j1[2];
     for (int b = 0; b < 2; b++)
-        columns_inside(first_w + b, 2, n_cols, W, j0 + b, j1 + b);
+        inside(first_w + b, 2, n_cols, W, j0 + b, j1 + b);
     for (ptrdiff_t c = 0; c < C; c++)
         for (ptrdiff_t a = 0; a < step_h; a++) {
             REAL *p[2] = {to + c * plane + 2 * a * n_rows * row, to + c * plane + (2 * a + 1) * n_rows * row};
             for (ptrdiff_t i = 0; i < n_rows; i++, p[0] += row, p[1] += row) {
                 ptrdiff_t h = first_h + i * step_h + a;
-                const int inside = h >= 0 && h < H;
+                const int within = h >= 0 && h < H;
                 for (int b = 0; b < 2; b++) {
-                    for (ptrdiff_t j = 0; j < j0[b] && inside; j++)
+                    for (ptrdiff_t j = 0; j < j0[b] && within; j++)
                         p[b][j] = 0;
-                    fill_run(p[b] + (inside ? j1[b] : 0), 0, n_cols - (inside ? j1[b] : 0));
+                    fill_run(p[b] + (within ? j1[b] : 0), 0, n_cols - (within ? j1[b] : 0));
                 }
-                if (inside)
+                if (within)
                     split_run(p[e] + j0[e], j1[e] - j0[e], p[!e] + j0[!e], j1[!e] - j0[!e],
                               x + c * at->stride_c + h * at->stride_h + MAX(0, first_w));
             }
@@ -144,17 +141,31 @@ static void stage_planes(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_r
                 REAL *p = to + c * plane + (a * parts_w + b) * n_rows * row;
                 /* columns j0 .. j1-1 are inside the image */
                 ptrdiff_t w0 = first_w + b, j0, j1;
-                columns_inside(w0, step_w, n_cols, W, &j0, &j1);
+                inside(w0, step_w, n_cols, W, &j0, &j1);
+                /* rows i0 .. i1-1 as well */
+                ptrdiff_t h0 = first_h + a, i0, i1;
+                inside(h0, step_h, n_rows, H, &i0, &i1);
+                const ptrdiff_t step = step_w * at->stride_w, down = step_h * at->stride_h;
+                const REAL *q =
+                    x + c * at->stride_c + (h0 + i0 * step_h) * at->stride_h + (w0 + j0 * step_w) * at->stride_w;
+                const int border = j1 - j0 < n_cols || i1 - i0 < n_rows, at_once = n_cols <= 4 * LANES;
+                if (step == 1 && !border && row == n_cols && down == row) { /* rows follow each other */
+                    copy_run(p, q, n_rows * row);
+                    continue;
+                }
+                if (border && at_once) /* faster than short runs of zeros in every row */
+                    for (ptrdiff_t i = 0; i < (row == n_cols ? 1 : n_rows); i++)
+                        fill_run(p + i * row, 0, row == n_cols ? n_rows * row : n_cols);
                 for (ptrdiff_t i = 0; i < n_rows; i++, p += row) {
-                    ptrdiff_t h = first_h + i * step_h + a;
-                    if (h < 0 || h >= H) {
-                        fill_run(p, 0, n_cols);
+                    if (i < i0 || i >= i1) {
+                        if (!at_once)
+                            fill_run(p, 0, n_cols);
                         continue;
                     }
-                    const REAL *q = x + c * at->stride_c + h * at->stride_h + (w0 + j0 * step_w) * at->stride_w;
-                    ptrdiff_t step = step_w * at->stride_w;
-                    for (ptrdiff_t j = 0; j < j0; j++)
-                        p[j] = 0;
+                    for (ptrdiff_t j = 0; j < n_cols - (j1 - j0) && !at_once; j++) {
+                        ONE_BY_ONE;
+                        p[j < j0 ? j : j1 + j - j0] = 0;
+                    }
                     if (step == 1)
                         copy_run(p + j0, q, j1 - j0);
                     else if (step == 2)
@@ -162,8 +173,7 @@ static void stage_planes(REAL *to, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t n_r
                     else
                         for (ptrdiff_t j = j0; j < j1; j++)
                             p[j] = q[(j - j0) * step];
-                    for (ptrdiff_t j = j1; j < n_cols; j++)
-                        p[j] = 0;
+                    q += down;
                 }
             }
 }
