@@ -17,6 +17,13 @@ typedef struct {
     ptrdiff_t block_m, block_n, block_k, n_column_blocks, panel_at, result_at, stage_at, offset_at;
 } cg_gemm_args;
 
+/* The gradients of a fully connected layer, all in one call; those whose result is NULL are left out. */
+typedef struct {
+    cg_task task;
+    cg_gemm_args input, weight;
+    cg_channel_sum_args bias;
+} cg_linear_backward_args;
+
 /* One parameter. The states, as the rule has them, and data are updated in place. */
 typedef struct {
     void *data;               /* INOUT (n) */
@@ -39,6 +46,6 @@ typedef struct {
 
 #define CG_OPTIMIZER_BLOCK 16384 /* elements */
 
-#define CG_DENSE_KERNELS(X) X(gemm) X(optimizer_step) X(gradient_norm)
+#define CG_DENSE_KERNELS(X) X(gemm) X(linear_backward) X(optimizer_step) X(gradient_norm)
 
 #endif

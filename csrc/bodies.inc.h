@@ -13,6 +13,8 @@
 #include "conv_wanted.inc.h"
 #include "conv_plan.inc.h"
 #include "gemm.inc.h"
+#include "gemm_few.inc.h"
+#include "linear_backward.inc.h"
 #include "conv_pointwise.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_depthwise.inc.h"

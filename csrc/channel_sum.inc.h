@@ -50,6 +50,11 @@ KERNEL_RUN(channel_sum) {
                         vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
                         for (ptrdiff_t w = 0; w < run; w++)
                             UNROLL for (int i = 0; i < 4; i++) sum[i] += v_load(x + w * at.stride_w + i * LANES);
+                        if (a->N * a->H == 1 && run == a->W) { /* nothing to be added to */
+                            UNROLL for (int i = 0; i < 4; i++) v_store((REAL *)a->out + c0 + i * LANES, sum[i]);
+                            n_channels = 0;
+                            continue;
+                        }
                         for (int i = 0; i < 4; i++)
                             for (int j = 0; j < LANES; j++)
                                 total[i * LANES + j] += v_get(sum[i], j);

@@ -2,38 +2,57 @@
  *
  *   c[m, n] = activation(bias[n] + sum over k of a[m, k] * b[k, n])
  *
- * a has any strides, b has adjacent numbers along k or along n, c has them along n. Three ways, by the shape:
+ * a has any strides, b has adjacent numbers along k or along n, c has them along n. Several ways, by the shape:
  *
- *   rows     Few k, or few rows of c and b adjacent along n: four rows of c at a time, b read as it lies.
- *   dot      Few rows of c, a and b adjacent along k: sums of products along k, 4 x 4 at a time.
  *   panels   A panel of b, as wide as a tile, is copied so that a tile reads it in order, and the tiles of
  *            conv_tiles.inc.h go over the rows of a.
+ *   rows     Few k, or very few rows of c, and b adjacent along n: four rows of c at a time, b read as it lies.
+ *   direct   Few rows of c, or few k, and b adjacent along n: the tiles of "panels" over b as it lies.
+ *   narrow   At most a vector of columns, and b adjacent along n: sums stay in registers, b is read as it lies.
+ *   outer    The same with very few k and many rows that lie along a: whole vectors of c, across its rows.
+ *   dot      Few rows of c, a and b adjacent along k: sums of products along k, 4 x 4 at a time.
  *
  * In "panels" a small a may take b's place, and c come out transposed: a copy of b would cost as much as the product.
  *
  * Sums along k are taken GEMM_CHAIN terms at a time, and the runs added up. A block is a range of m and a range of n;
  * way, runs and blocks depend on the shape alone, so the bits of c do not depend on the threads.
+ *
+ * This file has the plan and "panels", gemm_few.inc.h the rest.
  */
-#define GEMM_CHAIN 128     /* terms of a chain, and of a panel that stays in L1 */
-#define GEMM_ROWS 224      /* of a block: a multiple of the tiles' rows */
-#define GEMM_COLUMNS 512   /* of a block */
-#define GEMM_STRETCH 512   /* columns of "rows" whose sums stay in L1 */
-#define GEMM_FAR (1 << 20) /* bytes of an operand that is fetched ahead: less is in L2 anyway */
-#define GEMM_DOT_RUN 1024  /* elements along k of "dot" that stay in L1 */
+#define GEMM_CHAIN 128       /* terms of a chain, and of a panel that stays in L1 */
+#define GEMM_ROWS 448        /* of a block: a multiple of the tiles' rows */
+#define GEMM_COLUMNS 512     /* of a block */
+#define GEMM_STRETCH 512     /* columns of "rows" whose sums stay in L1 */
+#define GEMM_FAR (1 << 20)   /* bytes of an operand that is fetched ahead: less is in L2 anyway */
+#define GEMM_DIRECT_ROWS 28  /* of c, up to which "direct" is worth it, */
+#define GEMM_DIRECT_TERMS 32 /* or terms */
+#define GEMM_OUTER_TERMS 4   /* of "outer" */
+#define GEMM_DOT_NEAR 65536  /* elements of b that "dot" with more than 8 rows of c may read again and again */
+#define GEMM_DOT_RUN 1024    /* elements along k of "dot" that stay in L1 */
 
 /* Only these tables have more than "panels": elsewhere the others would hardly be worth their size. */
 #define GEMM_WIDE (LANES >= 8 && REAL_BYTES == 4)
 
-enum { GEMM_PANELS, GEMM_ROWS_WAY, GEMM_DOT };
+enum { GEMM_PANELS, GEMM_ROWS_WAY, GEMM_DOT, GEMM_DIRECT, GEMM_NARROW, GEMM_OUTER };
 
 KERNEL_PLAN(gemm) {
     cg_gemm_args *a = args_;
     const ptrdiff_t wide = TILE_CHANNELS_MAX * LANES;
     a->way = GEMM_PANELS;
 #if GEMM_WIDE
-    if (a->b_n == 1 && ((a->K <= 8 && a->N > 2 * LANES) || a->M <= 8))
+    if (a->b_n == 1 && a->a_row == 1 && a->c_row == a->N && a->N <= LANES && a->K <= GEMM_OUTER_TERMS &&
+        a->M >= 4 * LANES && !a->bias)
+        a->way = GEMM_OUTER;
+    else if (a->b_n == 1 && a->b_k > 0 && a->a_k == 1 && a->N <= LANES && a->K >= 4 * LANES)
+        a->way = GEMM_NARROW;
+    else if (a->b_n == 1 && ((a->K <= 8 && a->N > 2 * LANES) || a->M <= 8))
         a->way = GEMM_ROWS_WAY;
-    else if (a->b_k == 1 && a->a_k == 1 && (a->M == 1 || (a->M <= 8 && a->K >= 64) || (a->N <= 16 && a->K >= 512)))
+    else if (a->b_n == 1 && a->N >= wide && wide == 4 * LANES &&
+             (a->M <= GEMM_DIRECT_ROWS || a->K <= GEMM_DIRECT_TERMS))
+        a->way = GEMM_DIRECT;
+    else if (a->b_k == 1 && a->a_k == 1 &&
+             ((a->M == 1 && a->K >= 2 * LANES) || (a->M <= 8 && a->K >= 64) || (a->N <= 16 && a->K >= 512) ||
+              (a->M <= 16 && a->K >= 64 && a->K * a->N <= GEMM_DOT_NEAR)))
         a->way = GEMM_DOT;
 #endif
     /* Where b lies along k and a is no larger, a takes b's place: it is the one to be copied. */
@@ -52,23 +71,36 @@ KERNEL_PLAN(gemm) {
     /* one block of rows, or an even number of much the same size */
     ptrdiff_t row_blocks = a->M <= GEMM_ROWS ? 1 : round_up(ceil_div(a->M, GEMM_ROWS), 2);
     a->block_m = round_up(ceil_div(a->M, row_blocks), TILE_PIXELS_4);
-    /* at least four blocks, where there are columns or rows enough */
-    a->block_n = a->swap ? wide : MIN(round_up(ceil_div(a->N, 4), wide), GEMM_COLUMNS);
+    /* at least four blocks, where there are columns or rows enough, and about as many columns in either half of them */
+    a->block_n = wide;
+    ptrdiff_t worst = a->N;
+    for (ptrdiff_t parts = 4; parts <= 8 && !a->swap; parts++) {
+        const ptrdiff_t width = MIN(round_up(ceil_div(a->N, parts), wide), GEMM_COLUMNS);
+        const ptrdiff_t half = ceil_div(a->N, width) / 2 * width, most = MAX(half, a->N - half);
+        if (most < worst || parts == 4)
+            worst = most, a->block_n = width;
+    }
     if (a->way == GEMM_DOT)
         a->block_n = MAX(16, round_up(ceil_div(a->N, 4), 16));
-    if (a->N <= wide)
+    if (a->N <= wide && a->way != GEMM_DIRECT)
         a->block_m = MAX(56, MIN(a->block_m, round_up(ceil_div(a->M, 2), 28)));
+    if (a->way == GEMM_DIRECT && a->M > GEMM_DIRECT_ROWS) /* whole rows of c; at least five, also in the last block */
+        a->block_n = a->N, a->block_m = ceil_div(a->M, 4);
+    if (a->way == GEMM_OUTER) /* each block prepares as much */
+        a->block_m = round_up(ceil_div(a->M, a->M * a->N * a->K < 200000 ? 1 : 4), LANES);
     a->block_m = MIN(a->block_m, a->M);
     a->n_column_blocks = ceil_div(a->N, a->block_n);
     a->stage_a = a->way == GEMM_PANELS && a->a_k != 1 && a->a_row == 1;
     ptrdiff_t at = 0, results = a->swap ? (a->block_m + TILE_PIXELS_1) * wide : TILE_PIXELS_1 * wide;
-    a->panel_at = at, at += round_up(a->block_k * wide * sizeof(REAL), 64) + 64;
+    const ptrdiff_t panel = a->way == GEMM_OUTER ? GEMM_OUTER_TERMS * a->N * LANES : a->block_k * wide;
+    a->panel_at = at, at += round_up(panel * sizeof(REAL), 64) + 64;
     a->result_at = at, at += round_up(MAX(results, 4 * GEMM_STRETCH) * sizeof(REAL), 64);
     a->stage_at = at, at += a->stage_a ? round_up((a->block_k * a->block_m + LANES) * sizeof(REAL), 64) : 0;
     a->offset_at = at, at += round_up(a->block_k * sizeof(int32_t), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = ceil_div(a->M, a->block_m) * a->n_column_blocks;
-    a->task.work = 0.25 * a->M * a->N * a->K + (double)a->M * a->N + 0.5 * (double)a->N * a->K;
+    /* twice the usual for a product: two threads are faster from some 12 us on */
+    a->task.work = 0.5 * a->M * a->N * a->K + (double)a->M * a->N + 0.5 * (double)a->N * a->K;
 }
 
 /* Of the next panel: as many vectors as a tile takes, and all of the columns where c comes out transposed. */
@@ -112,12 +144,37 @@ INLINE void add_run(REAL *to, const REAL *from, ptrdiff_t n, int add) {
     }
 }
 
+/* Tiles over n rows: as few as the largest tile takes, of two sizes, so that none does rows twice where it can be
+ * helped. */
+typedef struct {
+    broadcast_tile large, small;
+    ptrdiff_t n_large; /* the first ones */
+} gemm_split;
+
+static gemm_split gemm_split_for(int kv, ptrdiff_t n) {
+    gemm_split split;
+    split.large = split.small = broadcast_tile_for(kv, n);
+    const ptrdiff_t passes = ceil_div(n, split.large.pixels);
+    split.n_large = passes;
+    if (split.large.pixels > 1) {
+        broadcast_tile less = broadcast_tile_for(kv, split.large.pixels - 1);
+        if (less.pixels < split.large.pixels) { /* how many tiles may be smaller */
+            split.small = less;
+            split.n_large = MAX(0, passes - (passes * split.large.pixels - n) / (split.large.pixels - less.pixels));
+        }
+    }
+    return split;
+}
+
 static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1, char *scratch) {
     REAL *panel = (REAL *)(scratch + a->panel_at), *result = (REAL *)(scratch + a->result_at);
     REAL *stage = (REAL *)(scratch + a->stage_at), *c = (REAL *)a->c;
     int32_t *offset = (int32_t *)(scratch + a->offset_at);
     const ptrdiff_t a_k = a->stage_a ? m1 - m0 : a->a_k, a_row = a->stage_a ? 1 : a->a_row;
+    gemm_split split;
+    ptrdiff_t split_wide = 0;
     const int far_b = a->K * a->N * (ptrdiff_t)sizeof(REAL) >= GEMM_FAR;
+    const int far_a = a->M * a->K * (ptrdiff_t)sizeof(REAL) >= GEMM_FAR; /* of a that took b's place */
     const int far_c = a->M * a->N * (ptrdiff_t)sizeof(REAL) >= GEMM_FAR && a->K >= 16 && !a->swap;
     for (ptrdiff_t k = 0; k < a->block_k; k++)
         offset[k] = (int32_t)(k * a_k);
@@ -136,11 +193,14 @@ static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
             if (a->bias && k0 == 0 && !a->swap)
                 memcpy(init, (const REAL *)a->bias + n, (size_t)columns * sizeof(REAL));
             gemm_panel(a, k0, k, n, columns, wide, panel);
-            broadcast_tile tile = broadcast_tile_for((int)(wide / LANES), m1 - m0);
+            if (wide != split_wide)
+                split = gemm_split_for((int)(wide / LANES), m1 - m0), split_wide = wide;
+            broadcast_tile tile = split.large;
             const int same_k = n + wide < n1, more = far_b && (same_k || k0 + k < a->K);
             const ptrdiff_t soon_k = same_k ? k0 : k0 + k, soon_n = same_k ? n + wide : n0;
-            for (ptrdiff_t m = m0; m < m1; m += tile.pixels) {
+            for (ptrdiff_t m = m0, passes = 0; m < m1; m += tile.pixels) {
                 const REAL *pixel[TILE_PIXELS_1];
+                tile = passes++ < split.n_large ? split.large : split.small;
                 const int whole = m + tile.pixels <= m1 && columns == wide;
                 if (more)
                     gemm_panel_soon(a, soon_k, MIN(a->block_k, a->K - soon_k), soon_n, MIN(wide, n1 - soon_n),
@@ -151,6 +211,9 @@ static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
                 for (int i = 0; i < tile.pixels; i++)
                     pixel[i] = rows + MIN(m - m0 + i, m1 - m0 - 1) * a_row;
                 if (a->swap) {
+                    for (ptrdiff_t i = tile.pixels; far_a && i < MIN(2 * tile.pixels, m1 - m); i++)
+                        for (ptrdiff_t j = 0; j < k; j += 64 / (ptrdiff_t)sizeof(REAL))
+                            PREFETCH(rows + (m - m0 + i) * a_row + j);
                     REAL *out = result + (m - m0) * wide;
                     tile.fn(panel, pixel, offset, k, init, k0 > 0, out, wide, out, 0);
                     continue;
@@ -168,139 +231,5 @@ static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
         transpose_block(to, a->c_row, result, wide, m1 - m0, n1 - n0, 0);
         for (ptrdiff_t n = n0; a->bias && n < n1; n++, to += a->c_row)
             add_run(to, (const REAL *)a->bias + m0, m1 - m0, 1);
-    }
-}
-
-#if GEMM_WIDE
-/* out[r][0 .. n-1] = the sum over k of a[r][k] * b[k][0 .. n-1], four k at a time; add: plus what is there. */
-INLINE void gemm_stretch(const int R, const cg_gemm_args *a, const REAL *rows, const REAL *b, ptrdiff_t K, ptrdiff_t n,
-                         REAL *out, ptrdiff_t out_step) {
-    for (ptrdiff_t k = 0; k < K; k += 4) {
-        const REAL *from[4];
-        vec factor[16];
-        UNROLL for (int i = 0; i < 4; i++) {
-            from[i] = b + MIN(k + i, K - 1) * a->b_k;
-            UNROLL for (int r = 0; r < R; r++) factor[i * R + r] =
-                k + i < K ? v_set1(rows[r * a->a_row + (k + i) * a->a_k]) : v_zero();
-        }
-        for (ptrdiff_t j = 0; j < n; j += LANES) {
-            const ptrdiff_t lanes = MIN(LANES, n - j);
-            vec v[4];
-            UNROLL for (int i = 0; i < 4; i++) v[i] = v_load_some(from[i] + j, lanes);
-            UNROLL for (int r = 0; r < R; r++) {
-                REAL *to = out + r * out_step + j;
-                vec sum = k ? v_load_some(to, lanes) : v_zero();
-                UNROLL for (int i = 0; i < 4; i++) sum = v_fma(v[i], factor[i * R + r], sum);
-                v_store_some(to, sum, lanes);
-            }
-        }
-    }
-}
-
-static void gemm_rows(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1, char *scratch) {
-    REAL *result = (REAL *)(scratch + a->result_at);
-    for (ptrdiff_t n = n0; n < n1; n += GEMM_STRETCH) {
-        const ptrdiff_t width = MIN(GEMM_STRETCH, n1 - n);
-        for (ptrdiff_t k0 = 0; k0 < a->K; k0 += a->block_k)
-            for (ptrdiff_t m = m0, R; m < m1; m += R) {
-                const ptrdiff_t k = MIN(a->block_k, a->K - k0), step = k0 ? GEMM_STRETCH : a->c_row;
-                const REAL *rows = (const REAL *)a->a + m * a->a_row + k0 * a->a_k;
-                const REAL *b = (const REAL *)a->b + k0 * a->b_k + n;
-                REAL *c = (REAL *)a->c + m * a->c_row + n, *out = k0 ? result : c;
-                R = m + 4 <= m1 ? 4 : 1;
-                if (R == 4)
-                    gemm_stretch(4, a, rows, b, k, width, out, step);
-                else
-                    gemm_stretch(1, a, rows, b, k, width, out, step);
-                for (ptrdiff_t r = 0; r < R; r++) {
-                    if (k0)
-                        add_run(c + r * a->c_row, result + r * GEMM_STRETCH, width, 1);
-                    else if (a->bias)
-                        add_run(c + r * a->c_row, (const REAL *)a->bias + n, width, 1);
-                }
-            }
-    }
-}
-
-/* Sums of products along k, RM rows of a by RN of b: the lane of (r, j) is r * RN + j. */
-INLINE void gemm_dot_tile(const int RM, const int RN, const REAL *const *x, const REAL *const *w, ptrdiff_t k,
-                          REAL *out) {
-    vec sum[16];
-    UNROLL for (int i = 0; i < 16; i++) sum[i] = v_zero();
-    ptrdiff_t i = 0;
-    for (; i + LANES <= k; i += LANES) {
-        vec b[16];
-        UNROLL for (int j = 0; j < RN; j++) b[j] = v_load(w[j] + i);
-        UNROLL for (int r = 0; r < RM; r++) {
-            vec v = v_load(x[r] + i);
-            UNROLL for (int j = 0; j < RN; j++) sum[r * RN + j] = v_fma(v, b[j], sum[r * RN + j]);
-        }
-    }
-    if (i < k) {
-        REAL rest[20][LANES]; /* copies with zeros behind: less code than so many partial loads */
-        for (int j = 0; j < RN + RM; j++) {
-            ONE_BY_ONE;
-            v_store(rest[j], v_load_n((j < RN ? w[j] : x[j - RN]) + i, k - i));
-        }
-        UNROLL for (int r = 0; r < RM; r++) {
-            vec v = v_load(rest[RN + r]);
-            UNROLL for (int j = 0; j < RN; j++) sum[r * RN + j] = v_fma(v, v_load(rest[j]), sum[r * RN + j]);
-        }
-    }
-    UNROLL for (int j = 0; j < 16; j += LANES) v_store(out + j, v_sums(sum + j));
-}
-
-static void gemm_dot(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1) {
-    const int RM = m1 - m0 == 1 ? 1 : 4, RN = RM == 1 ? 16 : 4, by_rows = m1 - m0 > n1 - n0;
-    const ptrdiff_t most = RM == 1 ? GEMM_CHAIN * LANES : GEMM_DOT_RUN;
-    const ptrdiff_t outer0 = by_rows ? m0 : n0, outer1 = by_rows ? m1 : n1, outer_step = by_rows ? RM : RN;
-    const ptrdiff_t inner0 = by_rows ? n0 : m0, inner1 = by_rows ? n1 : m1, inner_step = by_rows ? RN : RM;
-    for (ptrdiff_t i = outer0; i < outer1; i += outer_step)
-        for (ptrdiff_t k0 = 0; k0 < a->K; k0 += most)
-            for (ptrdiff_t j = inner0; j < inner1; j += inner_step) {
-                const ptrdiff_t m = by_rows ? i : j, n = by_rows ? j : i, columns = MIN(RN, n1 - n);
-                const REAL *w[16], *x[4];
-                REAL sum[16];
-                for (int q = 0; q < RN; q++) {
-                    ONE_BY_ONE;
-                    w[q] = (const REAL *)a->b + MIN(n + q, n1 - 1) * a->b_n + k0;
-                }
-                for (int r = 0; r < RM; r++) {
-                    ONE_BY_ONE;
-                    x[r] = (const REAL *)a->a + MIN(m + r, m1 - 1) * a->a_row + k0;
-                }
-                if (RM == 1)
-                    gemm_dot_tile(1, 16, x, w, MIN(most, a->K - k0), sum);
-                else
-                    gemm_dot_tile(4, 4, x, w, MIN(most, a->K - k0), sum);
-                for (ptrdiff_t r = 0; r < MIN(RM, m1 - m); r++) {
-                    REAL *to = (REAL *)a->c + (m + r) * a->c_row + n;
-                    const REAL *more = k0 ? to : a->bias ? (const REAL *)a->bias + n : zeros;
-                    for (ptrdiff_t q = 0; q < columns; q++) {
-                        ONE_BY_ONE;
-                        to[q] = sum[r * RN + q] + more[q];
-                    }
-                }
-            }
-}
-#endif
-
-KERNEL_RUN(gemm) {
-    const cg_gemm_args *a = args_;
-    for (ptrdiff_t block = begin; block < end; block++) {
-        const ptrdiff_t m0 = block / a->n_column_blocks * a->block_m, m1 = MIN(a->M, m0 + a->block_m);
-        const ptrdiff_t n0 = block % a->n_column_blocks * a->block_n, n1 = MIN(a->N, n0 + a->block_n);
-        if (a->way == GEMM_PANELS)
-            gemm_panels(a, m0, m1, n0, n1, scratch_);
-#if GEMM_WIDE
-        else if (a->way == GEMM_DOT)
-            gemm_dot(a, m0, m1, n0, n1);
-        else
-            gemm_rows(a, m0, m1, n0, n1, scratch_);
-#endif
-        const ptrdiff_t row = a->swap ? n0 : m0, end_row = a->swap ? n1 : m1;
-        const ptrdiff_t column = a->swap ? m0 : n0, width = a->swap ? m1 - m0 : n1 - n0;
-        for (ptrdiff_t i = row; a->activation != CG_IDENTITY && i < end_row; i++)
-            activate_run(a->activation, (REAL)a->parameter, (REAL *)a->c + i * a->c_row + column, width);
     }
 }

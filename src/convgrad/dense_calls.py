@@ -3,11 +3,10 @@
 `functional` and `reference` offer the same functions and differ only in the `kernels` they hand in here: an object with
 
     forward(x, weight, bias, activation_code, activation_parameter, out)
-    grad_input(grad_output, weight, out)
-    grad_weight(grad_output, x, out)
-    grad_bias(grad_output, out)
+    backward(grad_output, x, weight, grad_x, grad_weight, grad_bias)
 
-where x, grad_output and out are (rows, features), rows at least 1, and only `out` needs to be C-contiguous.
+where x, grad_output and results are (rows, features), rows at least 1, and only results need to be C-contiguous; those
+of `backward` are None where not wanted.
 """
 
 import math
@@ -45,6 +44,12 @@ def linear_backward(kernels, function, grad_output, x, weight, input_grad, weigh
             f"{function}: grad_output has shape {grad_output.shape} but linear returns {(*x.shape[:-1], out_features)} "
             f"for x {x.shape}, weight {weight.shape}; pass a gradient of that shape"
         )
+    if out is None and input_grad is True and weight_grad is True and bias is True and x.ndim == 2 and x.shape[0]:
+        # the usual call, without the general way's cost
+        dtype = x.dtype
+        targets = empty(x.shape, dtype, function), empty(weight.shape, dtype, function), empty((out_features,), dtype)
+        kernels.backward(grad_output, x, weight, *targets)
+        return targets
     shapes = (x.shape, weight.shape, (out_features,))
     wanted = wanted_shapes(function, shapes, input_grad=input_grad, weight_grad=weight_grad, bias=bias)
     targets, outs = outputs(function, out, _GRADIENTS, wanted, x.dtype, grad_output, x, weight)
@@ -52,13 +57,8 @@ def linear_backward(kernels, function, grad_output, x, weight, input_grad, weigh
         clear(targets)
         return deliver_all(targets, outs)
     grad_x, grad_weight, grad_bias = targets
-    g = _rows(grad_output)
-    if input_grad:
-        kernels.grad_input(g, weight, _rows(grad_x))
-    if weight_grad:
-        kernels.grad_weight(g, _rows(x), grad_weight)
-    if bias:
-        kernels.grad_bias(g, grad_bias)
+    rows = None if grad_x is None else _rows(grad_x)
+    kernels.backward(_rows(grad_output), _rows(x), weight, rows, grad_weight, grad_bias)
     return deliver_all(targets, outs)
 
 

@@ -188,8 +188,9 @@ static void layer_norm(drive *d) {
 static void gemm(drive *d) {
     cg_gemm_args a;
     memset(&a, 0, sizeof a);
-    const ptrdiff_t large = below(d, 6) == 0;
-    a.M = 1 + below(d, large ? 130 : 20), a.N = 1 + below(d, large ? 200 : 40), a.K = 1 + below(d, large ? 700 : 40);
+    /* few of each or many: what way a product takes depends on which of them are few */
+    a.M = 1 + below(d, below(d, 3) ? 20 : 130), a.N = 1 + below(d, below(d, 3) ? 40 : 200);
+    a.K = 1 + below(d, below(d, 2) ? 6 : below(d, 3) ? 40 : 700);
     const int a_transposed = (int)below(d, 2), b_transposed = (int)below(d, 2);
     a.a_row = a_transposed ? 1 : a.K, a.a_k = a_transposed ? a.M : 1;
     a.b_k = b_transposed ? 1 : a.N, a.b_n = b_transposed ? a.K : 1;
@@ -202,6 +203,38 @@ static void gemm(drive *d) {
     a.c = blank(d, size);
     launch(d, CG_KERNEL_gemm, &a);
     keep(d, a.c, size, 2 * terms);
+}
+
+static void linear_backward(drive *d) {
+    cg_linear_backward_args a;
+    memset(&a, 0, sizeof a);
+    const ptrdiff_t n = 1 + below(d, below(d, 3) ? 6 : 40), in = 1 + below(d, below(d, 2) ? 16 : 200);
+    const ptrdiff_t outs = 1 + below(d, below(d, 2) ? 16 : 200);
+    const void *x = numbers(d, n * in), *weight = numbers(d, outs * in), *g = numbers(d, n * outs);
+    if (below(d, 4)) {
+        a.input.a = g, a.input.a_row = outs, a.input.a_k = 1;
+        a.input.b = weight, a.input.b_k = in, a.input.b_n = 1;
+        a.input.M = n, a.input.N = a.input.c_row = in, a.input.K = outs;
+        a.input.c = blank(d, n * in);
+    }
+    if (below(d, 4)) {
+        a.weight.a = g, a.weight.a_row = 1, a.weight.a_k = outs;
+        a.weight.b = x, a.weight.b_k = in, a.weight.b_n = 1;
+        a.weight.M = outs, a.weight.N = a.weight.c_row = in, a.weight.K = n;
+        a.weight.c = blank(d, outs * in);
+    }
+    if (below(d, 4)) {
+        a.bias.x = g, a.bias.out = blank(d, outs);
+        a.bias.N = a.bias.H = 1, a.bias.W = n, a.bias.C = outs;
+        a.bias.at.stride_w = outs, a.bias.at.stride_c = 1;
+    }
+    launch(d, CG_KERNEL_linear_backward, &a);
+    if (a.input.c)
+        keep(d, a.input.c, n * in, 2.0 * (double)outs);
+    if (a.weight.c)
+        keep(d, a.weight.c, outs * in, 2.0 * (double)n);
+    if (a.bias.out)
+        keep(d, a.bias.out, outs, 2.0 * (double)n);
 }
 
 static void optimizer(drive *d) {
@@ -244,8 +277,14 @@ static void optimizer(drive *d) {
     }
 }
 
-const family row_families[] = {{"activation", activation}, {"activation_backward_bias", activation_backward_bias},
-                               {"dropout", dropout},       {"softmax", softmax},
-                               {"losses", losses},         {"batch_norm", batch_norm},
-                               {"layer_norm", layer_norm}, {"gemm", gemm},
-                               {"optimizer", optimizer},   {0}};
+const family row_families[] = {{"activation", activation},
+                               {"activation_backward_bias", activation_backward_bias},
+                               {"dropout", dropout},
+                               {"softmax", softmax},
+                               {"losses", losses},
+                               {"batch_norm", batch_norm},
+                               {"layer_norm", layer_norm},
+                               {"gemm", gemm},
+                               {"linear_backward", linear_backward},
+                               {"optimizer", optimizer},
+                               {0}};

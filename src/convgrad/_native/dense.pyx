@@ -10,8 +10,8 @@ from libc.string cimport memset
 cimport numpy as cnp
 
 from .kernels cimport (
-    CG_F32, CG_F64, CG_KERNEL_channel_sum, CG_KERNEL_gemm, CG_KERNEL_gradient_norm, CG_KERNEL_optimizer_step,
-    CG_OPTIMIZER_BLOCK, cg_channel_sum_args, cg_gemm_args, cg_optimizer_args, cg_tensor,
+    CG_F32, CG_F64, CG_KERNEL_gemm, CG_KERNEL_gradient_norm, CG_KERNEL_linear_backward, CG_KERNEL_optimizer_step,
+    CG_OPTIMIZER_BLOCK, cg_gemm_args, cg_linear_backward_args, cg_optimizer_args, cg_tensor,
 )
 from .memory cimport give, take
 from .runtime cimport execute
@@ -26,55 +26,50 @@ cdef inline object adjacent(object x):
     return cnp.PyArray_NewCopy(x, cnp.NPY_CORDER)
 
 
-cdef int product(object a, bint a_transposed, object b, bint b_transposed, bias, int activation, double parameter, out
-                 ) except -1:
-    """out = activation(a b + bias), a or b read with its axes exchanged where it says so."""
-    cdef cg_gemm_args args
+cdef object product(cg_gemm_args *args, object a, bint a_transposed, object b, bint b_transposed, out):
+    """Arguments of out = a b, a or b read with its axes exchanged where it says so; returns what must outlive them."""
     cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(out)
     cdef int k = 0 if a_transposed else 1
     b = adjacent(b)
-    memset(&args, 0, sizeof(args))
+    memset(args, 0, sizeof(cg_gemm_args))
     args.a, args.b, args.c = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), cnp.PyArray_DATA(out)
-    if bias is not None:
-        if not cnp.PyArray_IS_C_CONTIGUOUS(bias):
-            bias = cnp.PyArray_NewCopy(bias, cnp.NPY_CORDER)
-        args.bias = cnp.PyArray_DATA(bias)
     args.M, args.N = cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1)
     args.K = cnp.PyArray_DIM(a, k)
     args.a_row, args.a_k = cnp.PyArray_STRIDE(a, 1 - k) // size, cnp.PyArray_STRIDE(a, k) // size
     k = 1 if b_transposed else 0
     args.b_k, args.b_n = cnp.PyArray_STRIDE(b, k) // size, cnp.PyArray_STRIDE(b, 1 - k) // size
     args.c_row = args.N
-    args.activation, args.parameter = activation, parameter
-    return execute(CG_KERNEL_gemm, CG_F32 if size == 4 else CG_F64, &args)
+    return b
 
 
 def forward(x, weight, bias, int activation_code, double activation_parameter, out):
     """out = activation(x weight^T + bias)."""
-    product(x, False, weight, True, bias, activation_code, activation_parameter, out)
+    cdef cg_gemm_args args
+    kept = product(&args, x, False, weight, True, out)
+    if bias is not None:
+        if not cnp.PyArray_IS_C_CONTIGUOUS(bias):
+            bias = cnp.PyArray_NewCopy(bias, cnp.NPY_CORDER)
+        args.bias = cnp.PyArray_DATA(bias)
+    args.activation, args.parameter = activation_code, activation_parameter
+    execute(CG_KERNEL_gemm, CG_F32 if cnp.PyArray_TYPE(out) == cnp.NPY_FLOAT else CG_F64, &args)
 
 
-def grad_input(grad_output, weight, out):
-    """out = grad_output weight."""
-    product(grad_output, False, weight, False, None, 0, 0.0, out)
-
-
-def grad_weight(grad_output, x, out):
-    """out = grad_output^T x."""
-    product(grad_output, True, x, False, None, 0, 0.0, out)
-
-
-def grad_bias(grad_output, out):
-    """out = the sum of grad_output over the rows."""
-    cdef cg_channel_sum_args args
-    cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(out)
+def backward(grad_output, x, weight, grad_x, grad_weight, grad_bias):
+    """Those of the three results that are not None: grad_output weight, grad_output^T x, grad_output's sum of rows."""
+    cdef cg_linear_backward_args args
+    cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(grad_output)
     memset(&args, 0, sizeof(args))
-    args.x, args.out = cnp.PyArray_DATA(grad_output), cnp.PyArray_DATA(out)
-    args.at.stride_w = cnp.PyArray_STRIDE(grad_output, 0) // size
-    args.at.stride_c = cnp.PyArray_STRIDE(grad_output, 1) // size
-    args.N = args.H = 1
-    args.W, args.C = cnp.PyArray_DIM(grad_output, 0), cnp.PyArray_DIM(grad_output, 1)
-    execute(CG_KERNEL_channel_sum, CG_F32 if size == 4 else CG_F64, &args)
+    if grad_x is not None:
+        kept = product(&args.input, grad_output, False, weight, False, grad_x)
+    if grad_weight is not None:
+        kept_too = product(&args.weight, grad_output, True, x, False, grad_weight)
+    if grad_bias is not None:
+        args.bias.x, args.bias.out = cnp.PyArray_DATA(grad_output), cnp.PyArray_DATA(grad_bias)
+        args.bias.at.stride_w = cnp.PyArray_STRIDE(grad_output, 0) // size
+        args.bias.at.stride_c = cnp.PyArray_STRIDE(grad_output, 1) // size
+        args.bias.N = args.bias.H = 1
+        args.bias.W, args.bias.C = cnp.PyArray_DIM(grad_output, 0), cnp.PyArray_DIM(grad_output, 1)
+    execute(CG_KERNEL_linear_backward, CG_F32 if size == 4 else CG_F64, &args)
 
 
 # ---------------------------------------------------------------- optimizers

@@ -74,6 +74,7 @@ cdef extern from "kernels.h" nogil:
         CG_KERNEL_layer_norm
         CG_KERNEL_layer_norm_backward
         CG_KERNEL_gemm
+        CG_KERNEL_linear_backward
         CG_KERNEL_optimizer_step
         CG_KERNEL_gradient_norm
         CG_N_KERNELS
@@ -331,6 +332,11 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t M, N, K, a_row, a_k, b_k, b_n, c_row
         int activation
         double parameter
+
+    ctypedef struct cg_linear_backward_args:
+        cg_task task
+        cg_gemm_args input, weight
+        cg_channel_sum_args bias
 
     # optimizers
     ctypedef struct cg_tensor:

@@ -19,18 +19,11 @@ def forward(x, weight, bias, activation_code, activation_parameter, out):
 
 
 @_quiet
-def grad_input(grad_output, weight, out):
-    """out = grad_output weight."""
-    np.matmul(grad_output, weight, out=out)
-
-
-@_quiet
-def grad_weight(grad_output, x, out):
-    """out = grad_output^T x."""
-    np.matmul(grad_output.T, x, out=out)
-
-
-@_quiet
-def grad_bias(grad_output, out):
-    """out = the sum of grad_output over the rows."""
-    out[...] = grad_output.sum(axis=0, dtype=np.float64)
+def backward(grad_output, x, weight, grad_x, grad_weight, grad_bias):
+    """Those of the three results that are not None: grad_output weight, grad_output^T x, grad_output's sum of rows."""
+    if grad_x is not None:
+        np.matmul(grad_output, weight, out=grad_x)
+    if grad_weight is not None:
+        np.matmul(grad_output.T, x, out=grad_weight)
+    if grad_bias is not None:
+        grad_bias[...] = grad_output.sum(axis=0, dtype=np.float64)
