@@ -45,7 +45,7 @@ cdef object product(cg_gemm_args *args, object a, bint a_transposed, object b, b
 def forward(x, weight, bias, int activation_code, double activation_parameter, out):
     """out = activation(x weight^T + bias)."""
     cdef cg_gemm_args args
-    kept = product(&args, x, False, weight, True, out)
+    _kept = product(&args, x, False, weight, True, out)
     if bias is not None:
         if not cnp.PyArray_IS_C_CONTIGUOUS(bias):
             bias = cnp.PyArray_NewCopy(bias, cnp.NPY_CORDER)
@@ -60,9 +60,9 @@ def backward(grad_output, x, weight, grad_x, grad_weight, grad_bias):
     cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(grad_output)
     memset(&args, 0, sizeof(args))
     if grad_x is not None:
-        kept = product(&args.input, grad_output, False, weight, False, grad_x)
+        _kept = product(&args.input, grad_output, False, weight, False, grad_x)
     if grad_weight is not None:
-        kept_too = product(&args.weight, grad_output, True, x, False, grad_weight)
+        _kept_too = product(&args.weight, grad_output, True, x, False, grad_weight)
     if grad_bias is not None:
         args.bias.x, args.bias.out = cnp.PyArray_DATA(grad_output), cnp.PyArray_DATA(grad_bias)
         args.bias.at.stride_w = cnp.PyArray_STRIDE(grad_output, 0) // size
