@@ -67,19 +67,27 @@ def extension(path):
 
 # Sources whose size in the wheel matters more than the last percent of their speed: the scalar kernels, the baseline of
 # x86-64, which only processors older than 2013 use, and glue of large calls. For the rest -O3 would add 155 KB and gain
-# nothing: hot loops are explicit vectors, unrolled by hand.
+# nothing: hot loops are explicit vectors, unrolled by hand. -Os would make float64 convolutions 1.4 times as slow.
 SMALLER = (
     "scalar",
     "sse2",
     "_cyutility",
-    *(f"_native/{name}" for name in ("local", "norm", "pool", "dense", "winograd", "conv_plan")),
+    *(f"_native/{name}" for name in ("local", "norm", "pool", "rows", "dense", "winograd", "conv_plan")),
 )
+
+# For the other kernels: no second copies of loop conditions, partial redundancies and small functions. 70 KB fewer for
+# 1 % of the speed (geometric mean of 19 operations; GELU in cache 12 %).
+LEANER = ["-fno-tree-ch", "-fno-tree-pre", "-fno-inline-small-functions", "-fno-align-functions"]
 
 
 def smaller(source):
     """Extra options for compiling `source`."""
-    small = any(name in source.replace(os.sep, "/") for name in SMALLER)
-    return ["-Os"] if small and not SANITIZE else []
+    path = source.replace(os.sep, "/")
+    if SANITIZE:
+        return []
+    if any(name in path for name in SMALLER):
+        return ["-Os"]
+    return LEANER if "csrc/isa" in path else []
 
 
 class ParallelBuild(build_ext):

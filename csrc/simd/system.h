@@ -18,7 +18,7 @@
 #define CG_JOIN(a, b) CG_JOIN_(a, b)
 
 /* f32_conv_correlate_run__avx2 is found in a profile; the bodies say KERNEL_RUN(conv_correlate). */
-#define KERNEL_PLAN(name) static void CG_JOIN(name##_plan__, CG_SUFFIX)(void *args_)
+#define KERNEL_PLAN(name) static COLD void CG_JOIN(name##_plan__, CG_SUFFIX)(void *args_)
 #define KERNEL_RUN(name)                                                                                               \
     static void CG_JOIN(name##_run__, CG_SUFFIX)(const void *args_, ptrdiff_t begin, ptrdiff_t end, void *scratch_)
 #define ENTRY(name) {#name, CG_JOIN(name##_plan__, CG_SUFFIX), CG_JOIN(name##_run__, CG_SUFFIX)},
@@ -26,6 +26,7 @@
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE static __attribute__((noinline)) /* one copy, for the size of the wheel */
+#define COLD __attribute__((cold))                /* small rather than fast */
 #define UNROLL _Pragma("GCC unroll 32")
 #define UNUSED __attribute__((unused))
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -41,6 +42,7 @@
 #else
 #define INLINE static __forceinline
 #define NOINLINE static __declspec(noinline)
+#define COLD
 #define UNROLL
 #define UNUSED
 #define ONE_BY_ONE ((void)0)
