@@ -186,3 +186,11 @@ def test_errors_of_explain(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_ranges_of_tile_rows_are_those_that_the_sums_are_cut_by():
+    """Few channels have ranges of their own size, which hold as well where there are too few for every thread."""
+    told = functional.explain_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1, direction="grad_weight")
+    assert told["blocking"] == "4 tile rows and 64 output channels at a time"
+    told = functional.explain_conv2d((2, 64, 56, 56), (64, 64, 3, 3), padding=1, direction="grad_weight")
+    assert told["blocking"] == "each thread ranges of 56 tiles of its own, 7 sums of products"

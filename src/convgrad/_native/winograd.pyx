@@ -222,8 +222,8 @@ cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
     the same either way."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), rows = tile_rows(args), k, row
     cdef ptrdiff_t k_step = channels_at_once(args, dtype)
-    cdef ptrdiff_t most = gradient_rows(args, dtype, C, k_step), group
     cdef bint apart = tiles_apart(args, dtype), at_once
+    cdef ptrdiff_t most = min(rows, args.range_tiles // tile_cols(args)), group
     cdef cg_winograd_args one
     if args.groups > 1:
         args.n_sums = apart
@@ -234,7 +234,6 @@ cdef int grad_weight(cg_winograd_args *args, int dtype) except -1:
             grad_weight(&one, dtype)
         return 0
     at_once = all_tiles_at_once(args, dtype)
-    most = min(most, args.range_tiles // tile_cols(args))
     if apart:
         plan(CG_KERNEL_winograd_grad_ranges, dtype, args)
         args.du = buffer(args.n_sums * products_bytes(args, dtype, C, k_step))
@@ -314,7 +313,7 @@ cdef list describe(cg_winograd_args *args, int dtype, bint weight_gradient):
         ]
     if weight_gradient:
         k_step = channels_at_once(args, dtype)
-        rows = gradient_rows(args, dtype, C, k_step)
+        rows = min(tile_rows(args), args.range_tiles // tile_cols(args))
         args.row1, args.k1 = rows, min(args.K, k_step)
         scratch = scratch_of(
             args, dtype,
