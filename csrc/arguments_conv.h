@@ -64,6 +64,7 @@ typedef struct {
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
     int pointwise, copies;           /* as in conv_pointwise.inc.h, whose panels are copies */
+    int in_place;                    /* y may be where the residual is */
     int stream, stream_rows;         /* store whole lines of y past the cache: from tiles, row by row */
     ptrdiff_t n_taps;                /* row taps x column taps, over all phases */
     ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;

@@ -114,6 +114,7 @@ KERNEL_PLAN(conv_correlate) {
         a->vectors_over_pixels = !a->samples_are_pixels && over_pixels < over_channels;
     }
     a->pointwise = a->vectors_over_pixels && is_pointwise(a);
+    a->in_place = a->pointwise && a->C >= LATE_TERMS;
     if (a->pointwise)
         max_rows = 1, max_cols = pixels;
     a->n_chunks = a->pointwise ? 1 : MIN(ceil_div(terms, a->n_taps == 1 ? CHUNK_TERMS / 3 : CHUNK_TERMS), a->C);

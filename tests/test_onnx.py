@@ -219,6 +219,34 @@ def test_residual_blocks_add_inside_the_convolution(rng, order, op):
         assert [step.node.op for step in program.steps] == ["Conv", "Neg", "Conv", "Conv", "Exp"]
 
 
+@pytest.mark.parametrize("channels", [8, 12, 40])  # below, at and above the fewest that kernels add in place
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_convolutions_write_over_a_residual_that_nobody_reads_later(rng, channels, kernel):
+    constants = {"v": normal(rng, 40, channels, kernel, kernel) / 16, "w": normal(rng, 40, 40, 1, 1) / 16}
+    pads = dict(pads=[kernel // 2] * 4)
+    nodes = [
+        ("Conv", "x v", "a", pads),
+        ("Exp", "x", "z", {}),
+        ("Conv", "z v", "b", pads),
+        ("Add", "a b", "c", {}),  # b was made for this alone
+        ("Relu", "c", "d", {}),
+        ("Conv", "d w", "e", {}),
+        ("Add", "d e", "f", {}),  # and d is read again below
+        ("Conv", "d w", "g", {}),
+        ("Add", "f g", "h", {}),
+        ("Exp", "h", "y", {}),
+    ]
+    for batch in (1, 2):
+        model = model_of(nodes, {"x": (batch, channels, 7, 9)}, "y", constants)
+        prepared = check(model, {"x": normal(rng, batch, channels, 7, 9) / 8}, 1e-3)
+        (program,) = prepared._programs.values()
+        adding = [step for step in program.steps if step.node.op == "Conv" and len(step.inputs) > 1]
+        residuals = [program._table[step.inputs[1]] for step in adding]
+        over = [np.may_share_memory(step.out, z) for step, z in zip(adding, residuals, strict=True)]
+        native = convgrad.get_backend() == "native"
+        assert over == [native and channels >= 12 and kernel == 1, False, native]
+
+
 def test_additions_that_broadcast_or_are_returned_stay(rng):
     nodes = [
         ("Conv", "x w", "a", {}),

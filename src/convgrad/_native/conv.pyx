@@ -368,7 +368,8 @@ def pack(shape, x, weight, out):
 def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out, residual=None):
     """`forward` of a contiguous x with weights that `pack` packed; `weight` and `bias` are the contiguous originals.
 
-    `residual`, contiguous, of the shape of out and apart from it, is added before the activation; NCHW only.
+    `residual`, contiguous, of the shape of out, is added before the activation; NCHW only. It is apart from out, or out
+    itself where `adds_in_place`.
     """
     cdef cg_conv_args args
     cdef cg_winograd_args wino
@@ -386,6 +387,18 @@ def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation,
     args.packed = packed.data
     args.all_packed = packed.data != NULL
     execute(direct_kernel(plan, &args), dtype, &args)
+
+
+def adds_in_place(shape, PackedWeights packed, x, weight, out):
+    """Whether the residual of `forward_packed` may be `out`; x and out are contiguous arrays of that call's shapes."""
+    cdef cg_conv_args args
+    cdef cg_winograd_args wino
+    cdef Plan plan = fill(shape, FORWARD, x, weight, None, 0, 0.0, out, &args, &wino, packed.strict)
+    if wino.m or direct_kernel(plan, &args) != CG_KERNEL_conv_correlate:
+        return False
+    args.all_packed = packed.data != NULL
+    plan_kernel(CG_KERNEL_conv_correlate, dtype_of(out), &args)
+    return args.in_place != 0
 
 
 # ---------------------------------------------------------------- explanations

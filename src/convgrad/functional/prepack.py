@@ -163,6 +163,16 @@ class PackedConv2d(Generic[Float]):
         forward, packed, weight, bias = _native.forward_packed, self._packed, self._weight, self._bias
         return lambda x, out, residual=None: forward(shape, packed, x, weight, bias, code, parameter, out, residual)
 
+    def _adds_in_place(self, batch: int) -> bool:
+        """Whether the residual and `out` of `_bound` may be one array."""
+        shape = self._shape
+        if self._packed is None:
+            return False
+        x = empty((batch, *shape.input_shape[1:]), self._dtype)
+        out = empty((batch, *shape.output_shape[1:]), self._dtype)
+        shape = conv_shape("prepack_conv2d", "x", 2, x.shape, self._weight.shape, *self._options)
+        return bool(_native.adds_in_place(shape, self._packed, x, self._weight, out))
+
 
 def prepack_conv2d(
     weight: Array[Float],

@@ -126,8 +126,18 @@ def _conv(a, x, weight=None, bias=None, out=None):
 def bound(a: SimpleNamespace, x_shape: tuple[int, ...], activation: Any) -> Any:
     """run(x, out, residual=None) of a settled Conv with constant weights that has run before, without checks; None
     where there is none."""
-    packed = a.packs.get((_algorithm(x_shape), *x_shape[1:])) if len(x_shape) == 4 else None
+    packed = _settled_pack(a, x_shape)
     return packed and packed._bound(x_shape[0], activation)
+
+
+def adds_in_place(a: SimpleNamespace, x_shape: tuple[int, ...]) -> bool:
+    """Whether what `bound` returns may write over its residual."""
+    packed = _settled_pack(a, x_shape)
+    return packed is not None and packed._adds_in_place(x_shape[0])
+
+
+def _settled_pack(a: SimpleNamespace, x_shape: tuple[int, ...]) -> PackedConv2d[Any] | None:
+    return a.packs.get((_algorithm(x_shape), *x_shape[1:])) if len(x_shape) == 4 else None
 
 
 @operator("ConvTranspose", out=True, floats=True, problem=_window_problem)

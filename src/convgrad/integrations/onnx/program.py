@@ -24,7 +24,7 @@ import numpy as np
 from ..._native.memory import cache_info, empty, empty_cache
 from .fusion import call
 from .graph import Graph, Node, Value, check_size
-from .kernels import ACTIVATIONS, activation_of, bound
+from .kernels import ACTIVATIONS, activation_of, adds_in_place, bound
 from .operators import TABLE
 
 ALIGNMENT = 64  # bytes
@@ -222,7 +222,7 @@ class Program:
                 n_bytes = math.prod(found.shape) * found.dtype.itemsize
                 ours = entry.out and not found.dynamic and name not in wanted and len(node.outputs) == 1 and n_bytes
                 home = Storage(n_bytes, i, end, fixed=not ours)
-                over = self._overwritten(node, i, seen, homes, placed) if ours and entry.in_place else None
+                over = self._overwritten(node, i, seen, homes, placed) if ours else None
                 if over is not None:
                     home = over
                     home.overwritten, home.rewritten = min(home.overwritten, i), i
@@ -240,7 +240,10 @@ class Program:
     ) -> Storage | None:
         """The storage of an input that step i may write over: its last reader, of the same size throughout."""
         result = seen[node.outputs[0]]
-        for name in node.inputs:
+        names = node.inputs if TABLE[node.op].in_place else []
+        if node.op == "Conv" and len(node.inputs) > 1 and adds_in_place(node.a, seen[node.inputs[0]].shape):
+            names = node.inputs[1:]
+        for name in names:
             home = placed.get(name)
             if home is None or home.fixed or home.last != i:
                 continue
