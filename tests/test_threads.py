@@ -203,6 +203,27 @@ def bits(n):
     return hashlib.sha256(b"".join(array.tobytes() for array in (y, *grads, pooled))).hexdigest()
 """
 
+AFFINITY = """
+import time
+tasks = lambda: sorted(os.listdir("/proc/self/task"))
+allowed = os.sched_getaffinity(0)
+expected = bits(1)
+for i in range(20):
+    assert bits(2 + i % 3) == expected
+    time.sleep(0.02)  # workers fall asleep and are woken again
+assert len(tasks()) > 1
+print(*[os.sched_getaffinity(int(task)) == allowed for task in tasks()])
+"""
+
+
+@openmp
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity of processes on this system")
+def test_workers_keep_the_processors_that_they_may_use():
+    """They may move to another processor, but not for good, and whoever has only one shares it."""
+    one = min(os.sched_getaffinity(0))
+    for first in ("", f"import os; os.sched_setaffinity(0, {{{one}}})\n"):
+        assert set(python(first + BITS + AFFINITY).stdout.split()) == {"True"}
+
 
 def test_openmps_own_settings_do_not_change_the_bits():
     expected = python(BITS + "print(bits(1))").stdout

@@ -6,8 +6,9 @@ The instruction set is chosen once, at import: the best that this CPU has, or wh
 import contextvars
 import os
 
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, threadid
 from libc.stdint cimport uintptr_t
+from libc.string cimport memset
 
 from .memory cimport give, take
 from .kernels cimport (
@@ -36,8 +37,58 @@ cdef extern from *:
 
     #ifdef _OPENMP
     static int cg_openmp_threads(void) { return omp_get_max_threads(); }
+    static int cg_team_size(void) { return omp_get_num_threads(); }
     #else
     static int cg_openmp_threads(void) { return 1; }
+    static int cg_team_size(void) { return 1; }
+    #endif
+
+    /* The shares of one parallel loop: which are taken, and how many threads have nothing left to do. */
+    #define CG_MOST_SHARES 4096
+    typedef struct { unsigned arrived; int processor; unsigned char taken[CG_MOST_SHARES]; } cg_shares;
+    #if defined(_OPENMP) && defined(__GNUC__) && !defined(_WIN32)
+    #include <sched.h>
+    static int cg_take_share(cg_shares *shares, int t) {
+        return !__atomic_exchange_n(&shares->taken[t], 1, __ATOMIC_RELAXED);
+    }
+    /* OpenMP's own barrier keeps its processor for milliseconds while it waits, even from the thread that it waits for:
+       a system may wake a worker on the processor of the thread that woke it. */
+    static void cg_meet(cg_shares *shares, unsigned n) {
+        __atomic_add_fetch(&shares->arrived, 1, __ATOMIC_ACQ_REL);
+        for (int tries = 0; __atomic_load_n(&shares->arrived, __ATOMIC_ACQUIRE) < n; tries++)
+            if (tries > 1000)
+                sched_yield();
+    #if defined(__x86_64__) || defined(__i386__)
+            else
+                __builtin_ia32_pause();
+    #endif
+    }
+    #if defined(__linux__)
+    /* Where idle virtual processors count as taken, Linux wakes a worker on the processor of the thread that woke it, and
+       both share that for milliseconds: the worker goes to another one that it may use. */
+    static int cg_processor(void) { return sched_getcpu(); }
+    static void cg_leave_processor(int processor) {
+        cpu_set_t all, others;
+        if (processor < 0 || sched_getcpu() != processor || sched_getaffinity(0, sizeof(all), &all))
+            return;
+        others = all;
+        CPU_CLR(processor, &others);
+        if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0)
+            sched_setaffinity(0, sizeof(all), &all);
+    }
+    #define CG_CAN_LEAVE
+    #endif
+    #elif defined(_MSC_VER)
+    #include <intrin.h>
+    static int cg_take_share(cg_shares *shares, int t) { return !_InterlockedExchange8((char *)&shares->taken[t], 1); }
+    static void cg_meet(cg_shares *shares, unsigned n) { (void)shares, (void)n; }
+    #else
+    static int cg_take_share(cg_shares *shares, int t) { return !shares->taken[t]++; }
+    static void cg_meet(cg_shares *shares, unsigned n) { (void)shares, (void)n; }
+    #endif
+    #if !defined(CG_CAN_LEAVE)
+    static int cg_processor(void) { return -1; }
+    static void cg_leave_processor(int processor) { (void)processor; }
     #endif
 
     /* State of the process that any thread may change. Without the GIL plain accesses would be data races. */
@@ -102,6 +153,15 @@ cdef extern from *:
         CG_CAN_FLUSH
     ctypedef long long cg_float_mode
     void cg_survive_fork() nogil
+    ctypedef struct cg_shares:
+        unsigned int arrived
+        int processor
+        unsigned char *taken
+    int cg_processor() noexcept nogil
+    void cg_leave_processor(int) noexcept nogil
+    int cg_take_share(cg_shares *, int) noexcept nogil
+    void cg_meet(cg_shares *, unsigned int) noexcept nogil
+    int cg_team_size() noexcept nogil
     int cg_openmp_threads() noexcept nogil
     void CG_COUNT(long long *) noexcept nogil
     int CG_GET(int) noexcept nogil
@@ -270,12 +330,30 @@ cdef void run_one(
     cg_set_float_mode(before)
 
 
+cdef void run_shares(
+    cg_run_fn *run, const void *args, ptrdiff_t n_blocks, char *scratch, size_t stride, int n_shares, bint flush, int me,
+    cg_shares *shares
+) noexcept nogil:
+    """This thread's share, and those of threads that are late."""
+    cdef int i, t
+    if me > 0:
+        cg_leave_processor(shares.processor)
+    for i in range(n_shares):
+        t = (me + i) % n_shares
+        if cg_take_share(shares, t):
+            run_one(run, args, n_blocks * t // n_shares, n_blocks * (t + 1) // n_shares, scratch + t * stride, flush)
+    cg_meet(shares, cg_team_size())
+
+
 cdef void run_parallel(
     cg_run_fn *run, const void *args, ptrdiff_t n_blocks, char *scratch, size_t stride, int n_threads, bint flush
 ) noexcept nogil:
-    cdef int t
-    for t in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
-        run_one(run, args, n_blocks * t // n_threads, n_blocks * (t + 1) // n_threads, scratch + t * stride, flush)
+    cdef cg_shares shares
+    shares.arrived = 0
+    shares.processor = cg_processor()
+    memset(shares.taken, 0, n_threads)
+    with parallel(num_threads=n_threads):
+        run_shares(run, args, n_blocks, scratch, stride, n_threads, flush, threadid(), &shares)
 
 
 cdef void plan(int kernel, int dtype, void *args) noexcept:
