@@ -73,7 +73,7 @@ static void plan_panels(cg_conv_args *a) {
     int by_channels = a->K > 2 * a->C && a->K > 4 * TILE_ROWS_CHANNELS && a->C >= LATE_TERMS &&
                       a->C * row <= PANELS_BYTES && !a->stream;
     a->copies = by_channels || a->cols.in_step > 1 || a->H > 1 ||
-                (a->x_at.stride_c % SOON_STEP != 0 && a->K > 4 * TILE_ROWS_CHANNELS);
+                ((a->x_at.stride_c % SOON_STEP != 0 || (uintptr_t)a->x % 64 != 0) && a->K >= 2 * TILE_ROWS_CHANNELS);
     a->k_range = a->k_share;
     if (by_channels && a->k_share > TILE_ROWS_CHANNELS) {
         a->k_range = TILE_ROWS_CHANNELS;
@@ -137,8 +137,15 @@ KERNEL_PLAN(conv_correlate) {
     a->n_col_blocks = ceil_div(max_cols, limit);
     a->block_cols = ceil_div(max_cols, a->n_col_blocks);
     if (a->pointwise) {
-        a->block_cols = round_up(a->block_cols, TILE_ROWS_VECTORS * LANES);
+        const ptrdiff_t panel = TILE_ROWS_VECTORS * LANES, threads = MAX(1, a->task.threads), sets = a->N * a->groups;
+        a->block_cols = round_up(a->block_cols, panel);
         a->n_col_blocks = ceil_div(max_cols, a->block_cols);
+        /* Each share of k reads x again, each share of pixels the weights: those that are fewer. */
+        while (a->all_packed && a->K < pixels && sets * a->n_col_blocks % threads &&
+               sets * a->n_col_blocks < 4 * threads && a->block_cols > 4 * panel) {
+            a->block_cols = round_up(ceil_div(max_cols, a->n_col_blocks + 1), LANES);
+            a->n_col_blocks = ceil_div(max_cols, a->block_cols);
+        }
     }
     a->block_rows = MIN(max_rows, MAX(1, limit / a->block_cols));
     ptrdiff_t span_h = a->rows.max_offset - a->rows.min_offset, span_w = a->cols.max_offset - a->cols.min_offset;

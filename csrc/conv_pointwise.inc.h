@@ -93,7 +93,7 @@ static void pointwise_block(const cg_conv_args *a, ptrdiff_t group, ptrdiff_t sa
     const REAL *x = (const REAL *)a->x + sample * a->x_at.stride_n + group * a->C * a->x_at.stride_c;
     REAL *y = (REAL *)a->y + sample * a->y_at.stride_n + (group * a->K + k0) * step;
     const REAL *residual = a->residual ? (const REAL *)a->residual + (y - (REAL *)a->y) : 0;
-    int late = a->C < LATE_TERMS;
+    int late = a->C < LATE_TERMS, one_run = a->cols.in_step == 1 && a->H == 1;
     for (ptrdiff_t j = j0; j < j1; j += span) {
         span = MIN(a->span, j1 - j);
         ptrdiff_t vectors = ceil_div(span, LANES), n_panels = ceil_div(vectors, TILE_ROWS_VECTORS);
@@ -115,7 +115,8 @@ static void pointwise_block(const cg_conv_args *a, ptrdiff_t group, ptrdiff_t sa
                     int last = c + run >= a->C, direct = whole && run == a->C && (late || !FINISHES(a));
                     REAL *panel = panels + (a->k_range < n_k ? p * a->C + c : 0) * pitch;
                     REAL *sums = run < a->C ? result + p * a->k_range * pitch : result;
-                    if (copy && first == 0)
+                    int with_tile = copy && first == 0 && whole && one_run && n_k >= TILE_ROWS_CHANNELS;
+                    if (copy && first == 0 && !with_tile)
                         copy_panel(a, x + c * a->x_at.stride_c, terms, at, n, panel);
                     for (ptrdiff_t k = first, width; k < MIN(n_k, first + a->k_range); k += width) {
                         width = MIN(TILE_ROWS_CHANNELS, n_k - k);
@@ -123,12 +124,14 @@ static void pointwise_block(const cg_conv_args *a, ptrdiff_t group, ptrdiff_t sa
                         int stream = direct && a->stream && (uintptr_t)out % 64 == 0;
                         ptrdiff_t soon_step, out_step = direct ? step : pitch;
                         const REAL *piece = next_piece(&soon, panel, &soon_step);
-                        tiles_rows[width][wide](weight + k * a->C + c * width, copy ? panel : x + at,
-                                                offset + (copy ? a->C : c), terms, c ? zeros : bias + k,
-                                                c        ? TILE_ADD
-                                                : stream ? TILE_STREAM
-                                                         : TILE_STORE,
-                                                out, out_step, piece, soon_step);
+                        const REAL *w = weight + k * a->C + c * width, *init = c ? zeros : bias + k;
+                        int how = c ? TILE_ADD : stream ? TILE_STREAM : TILE_STORE;
+                        if (with_tile && k == 0)
+                            tile_rows_copy(wide, w, x + at, offset + c, terms, init, how, out, out_step, piece,
+                                           soon_step, panel);
+                        else
+                            tiles_rows[width][wide](w, copy ? panel : x + at, offset + (copy ? a->C : c), terms, init,
+                                                    how, out, out_step, piece, soon_step);
                         if (last && !direct)
                             finish_rows(late ? CG_IDENTITY : a->activation, (REAL)a->parameter, out, pitch,
                                         residual && !late ? residual + k * step + at : 0, to, step, width, n);

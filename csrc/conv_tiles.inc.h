@@ -178,9 +178,10 @@ INLINE int channel_vectors(ptrdiff_t channels_left) {
 
 enum { TILE_STORE, TILE_ADD, TILE_STREAM };
 
-/* init[k] is what the sums of channel k start from. */
+/* init[k] is what the sums of channel k start from. Where `copy` is given it takes the vectors of each term of x. */
 INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n,
-                      const REAL *init, int how, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {
+                      const REAL *init, int how, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step,
+                      REAL *copy) {
     vec sum[24];
     UNROLL for (int k = 0; k < KR; k++) UNROLL for (int v = 0; v < V; v++) sum[k * V + v] = v_set1(init[k]);
     for (ptrdiff_t t = 0; t < n; t++, w += KR) {
@@ -189,6 +190,10 @@ INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, c
         PREFETCH(soon);
         soon += soon_step;
         UNROLL for (int v = 0; v < V; v++) b[v] = v_load(p + v * LANES);
+        if (copy) {
+            UNROLL for (int v = 0; v < V; v++) v_store(copy + v * LANES, b[v]);
+            copy += TILE_ROWS_VECTORS * LANES;
+        }
         UNROLL for (int k = 0; k < KR; k++) {
             vec a = v_set1(w[k]);
             UNROLL for (int v = 0; v < V; v++) sum[k * V + v] = v_fma(a, b[v], sum[k * V + v]);
@@ -209,7 +214,7 @@ typedef void tile_rows_fn(const REAL *, const REAL *, const int32_t *, ptrdiff_t
 #define TILE(KR, V)                                                                                                    \
     static void tile_rows_##KR##x##V(const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n, const REAL *init, \
                                      int how, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {  \
-        tile_rows(KR, V, w, x, offset, n, init, how, out, out_step, soon, soon_step);                                  \
+        tile_rows(KR, V, w, x, offset, n, init, how, out, out_step, soon, soon_step, 0);                               \
     }
 #if TILE_ROWS_VECTORS == 3
 #define TILES(KR) TILE(KR, 1) TILE(KR, 2) TILE(KR, 3)
@@ -234,6 +239,24 @@ EACH_TILE
 #define TILE(KR, V) [KR][V] = tile_rows_##KR##x##V,
 static tile_rows_fn *const tiles_rows[TILE_ROWS_CHANNELS + 1][VECTORS_NARROW + 1] = {EACH_TILE};
 #undef TILE
+
+/* The largest ones, which copy x on the way. */
+NOINLINE void tile_rows_copy(ptrdiff_t V, const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n,
+                                    const REAL *init, int how, REAL *out, ptrdiff_t out_step, const REAL *soon,
+                                    ptrdiff_t soon_step, REAL *copy) {
+#define TILE(V)                                                                                                        \
+    case V:                                                                                                            \
+        tile_rows(TILE_ROWS_CHANNELS, V, w, x, offset, n, init, how, out, out_step, soon, soon_step, copy);            \
+        break;
+    switch (V) {
+        TILE(1)
+        TILE(2)
+#if TILE_ROWS_VECTORS == 3
+        TILE(3)
+#endif
+    }
+#undef TILE
+}
 
 /* clang-format on */
 
