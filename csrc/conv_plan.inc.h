@@ -10,6 +10,7 @@
 #define PANEL_BYTES (32 << 10)         /* packed weights that stay in L1 while all pixels of a block pass */
 #define LATE_TERMS 12                  /* of a 1x1 kernel: fewer make tiles that cost less than what follows each */
 #define FAR_BYTES (512 << 10)          /* of weights of a 1x1 kernel */
+#define FEW_PIXELS 400                 /* of a 1x1 kernel with such weights */
 #define PANELS_BYTES (768 << 10)       /* of the panels of a 1x1 kernel, in L2 */
 #define WEIGHT_BYTES (1 << 20)         /* packed weights of one range of k */
 #define STREAM_BYTES (4 << 20)         /* of y, from which on tiles store it past the cache */
@@ -97,8 +98,8 @@ KERNEL_PLAN(conv_correlate) {
     { /* Cost of either kind of tile in FMA slots; the factors are measured. */
         double vectors = (double)ceil_div(a->K, LANES);
         int pointwise = is_pointwise(a);
-        /* weights that L2 does not keep while panel after panel of pixels passes (conv_pointwise.inc.h) */
-        int far = a->K <= 2 * a->C && a->C * a->K * (ptrdiff_t)sizeof(REAL) > FAR_BYTES;
+        /* weights that a few panels of pixels do not make up for fetching (conv_pointwise.inc.h) */
+        int far = a->K <= 2 * a->C && a->C * a->K * (ptrdiff_t)sizeof(REAL) > FAR_BYTES && pixels < FEW_PIXELS;
         int near = a->planar && a->cols.in_step == 1 && tile_of_rows(max_cols).pixels;
         double alone = near ? 1.1 : 1.5; /* of one vector */
         double over_channels = vectors * pixels *
@@ -273,8 +274,15 @@ static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, p
                       REAL *temp) {
     const REAL *w = weight + k0 * a->w_k;
     int vectors = width % LANES == 0;
-    if (vectors && is_natural(a)) {
-        transpose_block(to, width, w, a->w_k, n, a->C * a->R * a->S, 1);
+    if (is_natural(a)) {
+        transpose_block(to, width, w, a->w_k, n, a->C * a->R * a->S, vectors);
+        return;
+    }
+    if (!vectors && a->w_k == 1 && a->n_taps == 1) {
+        for (ptrdiff_t c = 0; c < a->C; c++, w += a->w_c, to += width) {
+            PREFETCH(w + 16 * a->w_c); /* rows that hardware does not see coming */
+            copy_run(to, w, n);
+        }
         return;
     }
     int adjacent = vectors && a->w_k == 1, square = vectors && a->w_s == 1 && a->w_r == a->S;
