@@ -43,6 +43,11 @@ if SANITIZE:
 elif not MSVC:  # smaller by a twentieth
     COMPILE += ["-fno-asynchronous-unwind-tables"]
     LINK += ["-s"]
+    if sys.platform == "linux":
+        # Functions in the order of their names: those of the same name, compiled for each ISA and dtype, are alike, and
+        # lie near enough for the wheel's compression to see it, which makes it an eighth smaller.
+        COMPILE += ["-ffunction-sections"]
+        LINK += ["-Wl,--sort-section=name"]
 
 HEADERS = sorted(glob("csrc/**/*.h", recursive=True) + glob("src/convgrad/_native/*.pxd"))
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")]

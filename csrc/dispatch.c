@@ -3,22 +3,22 @@
 
 const char *const cg_isa_names[CG_N_ISAS] = {"scalar", "sse2", "neon", "avx2", "avx512"};
 
-extern const cg_table cg_table_f32_scalar, cg_table_f64_scalar;
+extern const cg_table cg_table_scalar_f32, cg_table_scalar_f64;
 #if defined(__x86_64__)
-extern const cg_table cg_table_f32_sse2, cg_table_f64_sse2, cg_table_f32_avx2, cg_table_f64_avx2, cg_table_f32_avx512,
-    cg_table_f64_avx512;
+extern const cg_table cg_table_sse2_f32, cg_table_sse2_f64, cg_table_avx2_f32, cg_table_avx2_f64, cg_table_avx512_f32,
+    cg_table_avx512_f64;
 #elif defined(__aarch64__)
-extern const cg_table cg_table_f32_neon, cg_table_f64_neon;
+extern const cg_table cg_table_neon_f32, cg_table_neon_f64;
 #endif
 
 static const cg_table *const tables[CG_N_ISAS][CG_N_DTYPES] = {
-    {&cg_table_f32_scalar, &cg_table_f64_scalar},
+    {&cg_table_scalar_f32, &cg_table_scalar_f64},
 #if defined(__x86_64__)
-    {&cg_table_f32_sse2, &cg_table_f64_sse2},     {0, 0},
-    {&cg_table_f32_avx2, &cg_table_f64_avx2},     {&cg_table_f32_avx512, &cg_table_f64_avx512},
+    {&cg_table_sse2_f32, &cg_table_sse2_f64},     {0, 0},
+    {&cg_table_avx2_f32, &cg_table_avx2_f64},     {&cg_table_avx512_f32, &cg_table_avx512_f64},
 #elif defined(__aarch64__)
     {0, 0},
-    {&cg_table_f32_neon, &cg_table_f64_neon},
+    {&cg_table_neon_f32, &cg_table_neon_f64},
     {0, 0},
     {0, 0},
 #endif

@@ -1,6 +1,6 @@
 /* Every kernel for float on avx512. */
 #if defined(__x86_64__)
-#define CG_SUFFIX f32_avx512
+#define CG_SUFFIX avx512_f32
 #define REAL float
 #define INT int32_t
 #define REAL_BYTES 4

@@ -1,6 +1,6 @@
 /* Every kernel for float on neon. */
 #if defined(__aarch64__)
-#define CG_SUFFIX f32_neon
+#define CG_SUFFIX neon_f32
 #define REAL float
 #define INT int32_t
 #define REAL_BYTES 4

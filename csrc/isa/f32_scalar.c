@@ -1,5 +1,5 @@
 /* Every kernel for float on scalar. */
-#define CG_SUFFIX f32_scalar
+#define CG_SUFFIX scalar_f32
 #define REAL float
 #define INT int32_t
 #define REAL_BYTES 4

@@ -1,6 +1,6 @@
 /* Every kernel for double on avx2. */
 #if defined(__x86_64__)
-#define CG_SUFFIX f64_avx2
+#define CG_SUFFIX avx2_f64
 #define REAL double
 #define INT int64_t
 #define REAL_BYTES 8

@@ -1,6 +1,6 @@
 /* Every kernel for double on avx512. */
 #if defined(__x86_64__)
-#define CG_SUFFIX f64_avx512
+#define CG_SUFFIX avx512_f64
 #define REAL double
 #define INT int64_t
 #define REAL_BYTES 8

@@ -1,6 +1,6 @@
 /* Every kernel for double on neon. */
 #if defined(__aarch64__)
-#define CG_SUFFIX f64_neon
+#define CG_SUFFIX neon_f64
 #define REAL double
 #define INT int64_t
 #define REAL_BYTES 8

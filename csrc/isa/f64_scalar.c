@@ -1,5 +1,5 @@
 /* Every kernel for double on scalar. */
-#define CG_SUFFIX f64_scalar
+#define CG_SUFFIX scalar_f64
 #define REAL double
 #define INT int64_t
 #define REAL_BYTES 8

@@ -17,7 +17,7 @@
 #define CG_JOIN_(a, b) a##b
 #define CG_JOIN(a, b) CG_JOIN_(a, b)
 
-/* f32_conv_correlate_run__avx2 is found in a profile; the bodies say KERNEL_RUN(conv_correlate). */
+/* conv_correlate_run__avx2_f32 is found in a profile; the bodies say KERNEL_RUN(conv_correlate). */
 #define KERNEL_PLAN(name) static COLD void CG_JOIN(name##_plan__, CG_SUFFIX)(void *args_)
 #define KERNEL_RUN(name)                                                                                               \
     static void CG_JOIN(name##_run__, CG_SUFFIX)(const void *args_, ptrdiff_t begin, ptrdiff_t end, void *scratch_)
