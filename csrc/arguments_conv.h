@@ -66,6 +66,8 @@ typedef struct {
     int pointwise, copies;           /* as in conv_pointwise.inc.h, whose panels are copies */
     int in_place;                    /* y may be where the residual is */
     int stream, stream_rows;         /* store whole lines of y past the cache: from tiles, row by row */
+    int row_by_row, by_samples;      /* as in conv_rows.inc.h; row by row, row taps are the outermost terms */
+    ptrdiff_t chain, rows_at_once;   /* there: terms of a chain of additions; rows of the results of samples */
     ptrdiff_t n_taps;                /* row taps x column taps, over all phases */
     ptrdiff_t c_chunk, n_chunks, k_group, n_k_groups;
     ptrdiff_t k_range, span;       /* as in conv_pointwise.inc.h; multiples of a tile's channels and pixels */
@@ -87,8 +89,10 @@ typedef struct {
     ptrdiff_t N, groups, C, K, H, W, OH, OW, R, S;
     ptrdiff_t stride_h, stride_w, dilation_h, dilation_w, top, left;
     cg_strides x_at, g_at;
+    void *partial; /* OUT where n_ranges > 1: sums of each range of samples, (n_ranges, groups * K, C, R, S) */
     /* filled by the plan */
     int dot_products, in_place, swap, along_pixels;
+    ptrdiff_t n_ranges; /* of samples; 1: grad_weight is written at once */
     ptrdiff_t k_block, n_k_blocks, c_block, n_c_blocks;
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_sample, run;

@@ -16,6 +16,7 @@
 #include "gemm_few.inc.h"
 #include "linear_backward.inc.h"
 #include "conv_pointwise.inc.h"
+#include "conv_rows.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_depthwise.inc.h"
 #include "conv_depthwise_channels.inc.h"

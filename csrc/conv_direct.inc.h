@@ -13,13 +13,6 @@
  *                   side. 1x1 kernels have a way of their own (conv_pointwise.inc.h).
  */
 
-/* Where a block stands. */
-typedef struct {
-    ptrdiff_t group, k0, k1, n0, n1, i0, j0;
-    const REAL *next; /* where the input of the next block begins, for 1x1 kernels: there every term is one channel's */
-    wanted soon[2];   /* this block's results and the next one's input, for other kernels */
-} conv_block;
-
 /* The output rows of one class that lie in a block, and all columns of the block. The classes of columns are computed
  * with as many columns each (one may be too many) and interleaved on their way to y. */
 typedef struct {
@@ -75,8 +68,10 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
                           ptrdiff_t width, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t flat) {
     const cg_strides at = a->y_at;
     ptrdiff_t rows = part->rows, wide = part->wide, step_h = a->rows.out_step * at.stride_h, classes = a->cols.n_phases;
-    ptrdiff_t pitch = part->cols * classes * width;          /* of a row of results over channels */
-    const int together = at.stride_w == 1 && step_h == wide; /* rows are adjacent in y: one last pass over all */
+    ptrdiff_t pitch = part->cols * classes * width; /* of a row of results over channels */
+    /* rows are adjacent in y: one last pass over all */
+    const int copies = a->vectors_over_pixels && at.stride_w == 1 && classes == 1 && !a->stream_rows;
+    const int together = at.stride_w == 1 && step_h == wide && !copies;
     int stream = a->stream_rows && at.stride_w == 1 && classes == 1 && wide % (ptrdiff_t)(64 / sizeof(REAL)) == 0;
     if (at.stride_w == 1 && step_h == wide && classes == 1 && (!a->vectors_over_pixels || a->stage_row == wide)) {
         wide *= rows; /* rows follow each other */
@@ -86,6 +81,11 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
         REAL *y = (REAL *)a->y + sample * at.stride_n + (b->group * a->K + k0) * at.stride_c +
                   part->first_h * at.stride_h + part->first_w * at.stride_w;
         for (ptrdiff_t i = 0; i < rows; i++, y += step_h) {
+            if (copies) {
+                finish_rows(a->activation, (REAL)a->parameter, result + i * a->stage_row, flat,
+                            a->residual ? (const REAL *)a->residual + (y - (REAL *)a->y) : 0, y, at.stride_c, n, wide);
+                continue;
+            }
             if (a->vectors_over_pixels) {
                 const REAL *from = result + i * a->stage_row;
                 for (ptrdiff_t k = 0; k < n; k++, from += flat) {
@@ -150,11 +150,7 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, ptrdiff_t
         tile = tile_of_rows(cols);
     if (!tile.pixels)
         tile = broadcast_tile_for((int)(width / LANES), pixels);
-    /* The same for narrower tiles, so that channels with equal weights have equal bits. Classes of output positions
-     * have few terms each: longer runs are faster there, measured. */
-    ptrdiff_t fit = PANEL_BYTES / (TILE_CHANNELS_MAX * LANES * (ptrdiff_t)sizeof(REAL));
-    ptrdiff_t most = MIN(CHAIN_TERMS, a->rows.n_phases * a->cols.n_phases > 1 ? 2 * fit : fit);
-    ptrdiff_t passes = ceil_div(MAX(terms, 1), most), run = ceil_div(terms, passes);
+    const ptrdiff_t run = terms_of_chain(a, terms);
     for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
         ptrdiff_t n = MIN(run, terms - t), vectors = a->packed ? width / LANES : 0;
         for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
@@ -183,7 +179,7 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
                             const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias, REAL *result,
                             ptrdiff_t flat, int first, const REAL *next, wanted *list, REAL *y, ptrdiff_t y_step) {
     ptrdiff_t pixels = (part->rows - 1) * a->stage_row + part->cols, vectors = ceil_div(pixels, LANES);
-    ptrdiff_t run = ceil_div(MAX(terms, 1), ceil_div(MAX(terms, 1), CHAIN_TERMS));
+    const ptrdiff_t run = terms_of_chain(a, terms);
     int most = row_tile_vectors((int)width);
     for (ptrdiff_t v = 0, take; v < vectors; v += take) {
         take = ceil_div(vectors - v, ceil_div(vectors - v, most));
@@ -200,7 +196,7 @@ static void add_over_pixels(const cg_conv_args *a, const conv_part *part, const 
                                     stream            ? TILE_STREAM
                                     : !first || t > 0 ? TILE_ADD
                                                       : TILE_STORE,
-                                    out, at_once ? y_step : flat, soon, soon_step);
+                                    out, at_once ? y_step : flat, LANES, soon, soon_step);
         if (y && !at_once)
             for (ptrdiff_t k = 0; k < width; k++)
                 copy_run(y + k * y_step + v * LANES, out + k * flat, pixels - v * LANES);
@@ -245,14 +241,17 @@ static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *we
                 if ((k - b->k0) / width * SOON_STEP >=
                     (a->vectors_over_pixels ? TILE_ROWS_VECTORS * LANES : TILE_PIXELS_4))
                     next = 0;
-                if (a->vectors_over_pixels && a->n_chunks == 1 && follows(a, &part))
+                if (a->vectors_over_pixels && a->n_chunks == 1 && !a->row_by_row && follows(a, &part))
                     y = (REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + k) * a->y_at.stride_c +
                         part.first_h * a->y_at.stride_h + part.first_w * a->y_at.stride_w;
                 for (ptrdiff_t v = 0, taps_before = before; v < classes; v++) {
                     ptrdiff_t taps = row_taps * a->cols.phase[v].n_taps;
                     const REAL *w = weight + (k - b->k0) * a->C * a->n_taps + (taps_before * a->C + c0 * taps) * width;
                     const int32_t *at = offset + taps_before * a->c_chunk;
-                    if (a->vectors_over_pixels)
+                    if (a->row_by_row)
+                        add_row_by_row(a, b->i0, part.rows, part.cols, stage, w, at, chunk * taps, width,
+                                       bias + k - b->k0, out, flat, b->skips, b->soon);
+                    else if (a->vectors_over_pixels)
                         add_over_pixels(a, &part, stage, w, at, chunk * taps, width, bias + k - b->k0,
                                         out + v * TILE_ROWS_CHANNELS * flat, flat, first, next, b->soon, y,
                                         a->y_at.stride_c);
@@ -336,10 +335,14 @@ KERNEL_RUN(conv_correlate) {
     REAL *weight = (REAL *)(scratch + a->weight_at), *bias = (REAL *)(scratch + a->bias_at);
     int32_t *offset = (int32_t *)(scratch + a->offset_at);
     ptrdiff_t packed = -1; /* range and share of k whose weights are in scratch */
+    int skips = 0;         /* see conv_block */
     fill_offsets(a, offset);
-    if (a->vectors_over_pixels && !a->pointwise) { /* vectors reach into what no staging writes: slow if denormal */
+    if (a->vectors_over_pixels && !a->pointwise &&
+        !a->by_samples) { /* vectors reach into what no staging writes: slow if denormal */
         ptrdiff_t used = a->stage_rows * a->stage_row * a->rows.in_step * a->cols.in_step;
         REAL *stage = (REAL *)(scratch + a->stage_at);
+        if (a->row_by_row)
+            fill_run(stage, 0, a->stage_sample);
         for (ptrdiff_t c = 0; c < a->c_chunk && used < a->stage_plane; c++)
             fill_run(stage + c * a->stage_plane + used, 0, a->stage_plane - used);
         fill_run(stage + a->stage_sample, 0, SLACK);
@@ -365,13 +368,22 @@ KERNEL_RUN(conv_correlate) {
                 pack_range(a, b.group, b.k0, b.k1, weight, (REAL *)(scratch + a->temp_at));
             for (ptrdiff_t k = 0; k < round_up(a->k_share, LANES); k++)
                 bias[k] = a->bias && b.k0 + k < b.k1 ? ((const REAL *)a->bias)[b.group * a->K + b.k0 + k] : 0;
+            skips = a->row_by_row && all_finite(weight, (b.k1 - b.k0) * a->C * a->n_taps);
             packed = rest;
         }
+        b.skips = skips;
         if (a->pointwise) {
             pointwise_block(a, b.group, b.n0, b.k0, b.k1, b.j0, weight, (REAL *)(scratch + a->stage_at),
                             (REAL *)(scratch + a->result_at), offset, bias);
             continue;
         }
+#if LANES >= 8
+        if (a->by_samples) {
+            correlate_samples(a, &b, MIN(a->block_rows, a->rows.max_count - b.i0), weight,
+                              (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset, bias);
+            continue;
+        }
+#endif
         b.next = 0;
         if (a->n_taps == 1 && a->n_chunks == 1 && a->x_at.stride_w == 1 && block + 1 < end) {
             ptrdiff_t j = (block + 1) % a->n_col_blocks * a->block_cols,

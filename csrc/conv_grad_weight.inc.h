@@ -2,7 +2,8 @@
  *
  * A block of the work is (group, range of k, range of terms of the weight (c, r, s) in order); it walks over all
  * samples and pixels itself, so each result has one writer and one order of summation: runs of pixels, each summed from
- * zero, added one after the other. Two kinds of tile:
+ * zero, added one after the other. Where the weight is small, a block takes only a range of the samples, and the sums
+ * of the ranges are added up at last. Two kinds of tile:
  *
  *   broadcast   Vectors over k: grad_output as [pixel][k], x broadcast from the zero-bordered planes, or from x itself
  *               where no window reaches over its border. Where a 1x1 kernel makes the two operands alike, the one with
@@ -15,10 +16,13 @@
 #define GRAD_PIXELS 384
 #define GRAD_STAGE_BYTES (384 << 10)
 #define GRAD_DOT_BYTES (64 << 10) /* of sums along pixels, a vector each */
+#define GRAD_RANGES 4             /* of samples, where the weight has at most as many numbers as this: */
+#define GRAD_SMALL 8192
 
 KERNEL_PLAN(conv_grad_weight) {
     cg_conv_grad_weight_args *a = args_;
     a->along_pixels = prefers_pointwise(a);
+    a->n_ranges = 1;
     if (a->along_pixels) {
         plan_pointwise(a);
         return;
@@ -82,10 +86,12 @@ KERNEL_PLAN(conv_grad_weight) {
             MAX(1, MIN(a->N, MIN(GRAD_PIXELS / pixels,
                                  a->in_place ? a->N : GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
     a->run = a->block_n * a->block_rows * a->block_cols;
+    if (a->groups * a->K * terms <= GRAD_SMALL)
+        a->n_ranges = MAX(1, MIN(GRAD_RANGES, a->N / 4));
     /* Fewer terms where there would be too few blocks to share out: that leaves the order of summation alone. */
     ptrdiff_t threads = MAX(1, a->task.threads), least = dot ? 8 : TILE_PIXELS_2;
-    while (a->groups * a->n_k_blocks * a->n_c_blocks % threads && a->c_block > least &&
-           a->groups * a->n_k_blocks * a->n_c_blocks < 4 * threads) {
+    ptrdiff_t others = a->n_ranges * a->groups * a->n_k_blocks;
+    while (others * a->n_c_blocks % threads && a->c_block > least && others * a->n_c_blocks < 4 * threads) {
         a->c_block = ceil_div(terms, a->n_c_blocks + 1);
         a->n_c_blocks = ceil_div(terms, a->c_block);
     }
@@ -100,7 +106,7 @@ KERNEL_PLAN(conv_grad_weight) {
     a->offset_at = at, at += round_up(a->run * sizeof(int32_t), 64);
     a->term_at = at, at += round_up((a->c_block + TILE_PIXELS_1) * sizeof(REAL *), 64);
     a->task.scratch_bytes = (size_t)at;
-    a->task.n_blocks = a->groups * a->n_k_blocks * a->n_c_blocks;
+    a->task.n_blocks = others * a->n_c_blocks;
     a->task.work = 0.25 * a->N * a->groups * a->K * terms * pixels;
 }
 
@@ -272,6 +278,10 @@ KERNEL_RUN(conv_grad_weight) {
         run_pointwise(a, block, (REAL *)(scratch + a->result_at));
     for (ptrdiff_t block = begin; block < end && !a->along_pixels; block++) {
         gradient_run b;
+        const ptrdiff_t range = block / (a->groups * a->n_k_blocks * a->n_c_blocks), n_ranges = a->n_ranges;
+        const ptrdiff_t first_n = a->N * range / n_ranges, end_n = a->N * (range + 1) / n_ranges;
+        REAL *grad_weight =
+            n_ranges > 1 ? (REAL *)a->partial + range * a->groups * a->K * terms : (REAL *)a->grad_weight;
         b.t0 = block % a->n_c_blocks * a->c_block;
         b.n_terms = MIN(a->c_block, terms - b.t0);
         b.k0 = block / a->n_c_blocks % a->n_k_blocks * a->k_block;
@@ -279,16 +289,16 @@ KERNEL_RUN(conv_grad_weight) {
         b.width = channel_vectors(b.n_k) * LANES;
         if (b.width < b.n_k)
             b.width = a->k_block;
-        b.group = block / a->n_c_blocks / a->n_k_blocks;
+        b.group = block / a->n_c_blocks / a->n_k_blocks % a->groups;
         b.c0 = b.t0 / (a->R * a->S);
         b.n_channels = (b.t0 + b.n_terms - 1) / (a->R * a->S) + 1 - b.c0;
         if (a->dot_products)
             fill_run(result, 0, a->k_block * a->c_block * LANES);
         int first = 1;
-        for (b.n0 = 0; b.n0 < a->N; b.n0 += a->block_n)
+        for (b.n0 = first_n; b.n0 < end_n; b.n0 += a->block_n)
             for (b.i0 = 0; b.i0 < a->OH; b.i0 += a->block_rows)
                 for (b.j0 = 0; b.j0 < a->OW; b.j0 += a->block_cols) {
-                    b.n_samples = MIN(a->block_n, a->N - b.n0);
+                    b.n_samples = MIN(a->block_n, end_n - b.n0);
                     b.rows = MIN(a->block_rows, a->OH - b.i0);
                     b.cols = MIN(a->block_cols, a->OW - b.j0);
                     if (!a->in_place)
@@ -301,12 +311,12 @@ KERNEL_RUN(conv_grad_weight) {
                     first = 0;
                 }
         if (a->swap) { /* result[k][c] of the swapped roles is grad_weight as it is wanted */
-            REAL *out = (REAL *)a->grad_weight + (b.group * a->C + b.t0) * a->K + b.k0;
+            REAL *out = grad_weight + (b.group * a->C + b.t0) * a->K + b.k0;
             for (ptrdiff_t t = 0; t < b.n_terms; t++)
                 copy_run(out + t * a->K, result + t * b.width, b.n_k);
             continue;
         }
-        REAL *out = (REAL *)a->grad_weight + (b.group * a->K + b.k0) * terms + b.t0;
+        REAL *out = grad_weight + (b.group * a->K + b.k0) * terms + b.t0;
         if (a->dot_products)
             for (ptrdiff_t k = 0; k < b.n_k; k++)
                 add_lanes(out + k * terms, result + k * a->c_block * LANES, b.n_terms);

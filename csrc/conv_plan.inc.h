@@ -13,6 +13,7 @@
 #define FEW_PIXELS 400                 /* of a 1x1 kernel with such weights */
 #define PANELS_BYTES (768 << 10)       /* of the panels of a 1x1 kernel, in L2 */
 #define WEIGHT_BYTES (1 << 20)         /* packed weights of one range of k */
+#define SAMPLES_PIXELS 112             /* of results of a vector of samples that stay in L1 or nearly so */
 #define STREAM_BYTES (4 << 20)         /* of y, from which on tiles store it past the cache */
 #define STREAM_FAR (32 << 20)          /* the same where whole rows are stored at a time */
 #define SOON_STEP 16                   /* elements of a cache line: what one fetch brings */
@@ -88,6 +89,63 @@ static void plan_panels(cg_conv_args *a) {
     a->slot = (pointwise_run(a) < a->C ? panels : 1) * a->k_range * pitch;
 }
 
+/* Taps of output row i that lie in the image: from *first on; the end of those. */
+static ptrdiff_t taps_inside(const cg_conv_args *a, ptrdiff_t i, ptrdiff_t *first) {
+    const cg_phase *rows = a->rows.phase;
+    ptrdiff_t n = rows->n_taps, r = 0;
+    for (; r < n && (i + rows->tap_offset[r] < 0 || i + rows->tap_offset[r] >= a->H); r++)
+        ;
+    for (; n > r && (i + rows->tap_offset[n - 1] < 0 || i + rows->tap_offset[n - 1] >= a->H); n--)
+        ;
+    *first = MIN(r, n);
+    return n;
+}
+
+/* Terms of a chain of additions. The same for narrower tiles, so that channels with equal weights have equal bits.
+ * Over channels, classes of output positions have few terms each: longer runs are faster there, measured. */
+static ptrdiff_t terms_of_chain(const cg_conv_args *a, ptrdiff_t terms) {
+    ptrdiff_t most = CHAIN_TERMS, fit = PANEL_BYTES / (TILE_CHANNELS_MAX * LANES * (ptrdiff_t)sizeof(REAL));
+    if (a->row_by_row) {
+        const ptrdiff_t of_tap = a->C * a->cols.phase->n_taps;
+        return most / of_tap * of_tap;
+    }
+    if (!a->vectors_over_pixels)
+        most = MIN(most, a->rows.n_phases * a->cols.n_phases > 1 ? 2 * fit : fit);
+    return ceil_div(MAX(terms, 1), ceil_div(MAX(terms, 1), most));
+}
+
+/* Whether vectors over samples can do it, all of whose input stays in L2. */
+static int can_take_samples(const cg_conv_args *a) {
+    const cg_axis *rows = &a->rows, *cols = &a->cols;
+    const ptrdiff_t staged_rows = rows->max_count + rows->max_offset - rows->min_offset;
+    const ptrdiff_t staged = a->C * staged_rows * (cols->max_count + cols->max_offset - cols->min_offset);
+    return LANES >= 8 && rows->n_phases * cols->n_phases == 1 && rows->in_step * cols->in_step == 1 &&
+           rows->out_step * cols->out_step == 1 && a->n_taps > 1 && !a->samples_are_pixels && !a->residual &&
+           (a->vectors_over_pixels || (a->K <= LANES && !a->all_packed)) && a->x_at.stride_w == 1 &&
+           a->y_at.stride_w == 1 && a->y_at.stride_h == cols->max_count &&
+           staged * LANES * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES;
+}
+
+static void plan_samples(cg_conv_args *a) {
+    const ptrdiff_t rows = a->rows.max_count, cols = a->cols.max_count, vectors = ceil_div(a->N, LANES);
+    const ptrdiff_t threads = MAX(1, a->task.threads);
+    a->block_n = ceil_div(a->N, vectors);
+    a->n_row_blocks = a->n_col_blocks = 1;
+    while (vectors * a->groups * a->n_row_blocks % threads && vectors * a->groups * a->n_row_blocks < 4 * threads &&
+           a->n_row_blocks * 4 < rows)
+        a->n_row_blocks++;
+    a->block_rows = ceil_div(rows, a->n_row_blocks);
+    a->n_row_blocks = ceil_div(rows, a->block_rows);
+    a->block_cols = cols;
+    a->rows_at_once = MIN(a->block_rows, MAX(1, SAMPLES_PIXELS / cols));
+    a->stage_rows = a->block_rows + a->rows.max_offset - a->rows.min_offset;
+    a->stage_cols = cols + a->cols.max_offset - a->cols.min_offset;
+    a->stage_pixel = LANES;
+    a->stage_row = a->stage_cols * LANES;
+    a->stage_channel = a->stage_plane = a->stage_rows * a->stage_row;
+    a->stage_sample = a->C * a->stage_plane;
+}
+
 KERNEL_PLAN(conv_correlate) {
     cg_conv_args *a = args_;
     ptrdiff_t max_rows = a->rows.max_count, max_cols = a->cols.max_count, phases = a->rows.n_phases * a->cols.n_phases;
@@ -95,6 +153,8 @@ KERNEL_PLAN(conv_correlate) {
     a->planar = a->x_at.stride_c != 1 || a->C == 1;
     a->n_taps = axis_taps(&a->rows) * axis_taps(&a->cols);
     terms = a->C * MAX(a->n_taps, 1);
+    double least; /* cost of the cheapest way, and of that by samples */
+    double samples = (double)ceil_div(a->N, LANES) * LANES / MAX(1, a->N);
     { /* Cost of either kind of tile in FMA slots; the factors are measured. */
         double vectors = (double)ceil_div(a->K, LANES);
         int pointwise = is_pointwise(a);
@@ -110,9 +170,23 @@ KERNEL_PLAN(conv_correlate) {
         double flat = (double)max_rows * (max_cols + (a->cols.max_offset - a->cols.min_offset) / a->cols.in_step);
         double over_pixels = a->K * (pointwise ? ceil_div(pixels, LANES) : ceil(flat / LANES)) *
                              (terms * ((pointwise ? !far : terms <= 200) ? 1 : 1.3) + 4.0 * phases);
+        /* Small images with a wide border: vectors of one row each, without the row taps over the border. */
+        double rows = 0, inside = 0;
+        for (ptrdiff_t i = 0, first; phases == 1 && i < max_rows; i++)
+            inside += (double)(taps_inside(a, i, &first) - first);
+        inside *= (double)a->C * a->cols.phase->n_taps;
+        rows = 1.05 * a->K * ceil_div(max_cols, LANES) * (inside + 16.0 * max_rows);
+        a->row_by_row = phases == 1 && a->rows.in_step * a->cols.in_step == 1 && max_rows > 1 && terms <= CHUNK_TERMS &&
+                        a->n_taps > 1 && a->C * a->cols.phase->n_taps <= CHAIN_TERMS && rows < over_pixels;
+        if (a->row_by_row)
+            over_pixels = rows;
         if (!a->planar)
             over_pixels += (double)a->C * pixels * 2;
         a->vectors_over_pixels = !a->samples_are_pixels && over_pixels < over_channels;
+        a->row_by_row &= a->vectors_over_pixels;
+        least = MIN(over_pixels, over_channels);
+        samples *= a->K * max_cols * (a->row_by_row ? inside : (double)terms * max_rows) / LANES;
+        samples += 12.0 * (a->C * a->H * a->W + a->K * pixels) / LANES; /* transposing */
     }
     a->pointwise = a->vectors_over_pixels && is_pointwise(a);
     a->in_place = a->pointwise && a->C >= LATE_TERMS;
@@ -172,6 +246,7 @@ KERNEL_PLAN(conv_correlate) {
              2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
         a->c_chunk = MIN(a->c_chunk, MAX(8, STAGE_BYTES / (a->stage_plane * (ptrdiff_t)sizeof(REAL))));
         a->n_chunks = ceil_div(a->C, a->c_chunk);
+        a->row_by_row &= a->n_chunks == 1;
     }
     a->planar |= a->vectors_over_pixels;
     if (a->planar) {
@@ -187,7 +262,16 @@ KERNEL_PLAN(conv_correlate) {
         a->stage_sample = a->stage_rows * a->stage_row;
     }
     a->block_n = 1;
-    if (!a->vectors_over_pixels && a->n_row_blocks == 1 && a->n_col_blocks == 1) {
+    a->chain = terms_of_chain(a, terms);
+    a->by_samples = a->n_chunks == 1 && can_take_samples(a) && samples < 1.1 * least;
+    if (a->by_samples) {
+        a->vectors_over_pixels = a->planar = 1;
+        plan_samples(a);
+    } else if (a->row_by_row) {
+        a->stage_row = MAX(a->stage_cols, round_up(a->block_cols, LANES)); /* no row of results reaches the next */
+        a->stage_plane = a->stage_channel = a->stage_rows * a->stage_row;
+        a->stage_sample = a->c_chunk * a->stage_plane;
+    } else if (!a->vectors_over_pixels && a->n_row_blocks == 1 && a->n_col_blocks == 1) {
         ptrdiff_t by_pixels = MAX(1, BLOCK_PIXELS * 3 / 4 / pixels);
         ptrdiff_t by_bytes = MAX(1, STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)));
         a->block_n = MAX(1, MIN(a->N, MIN(by_pixels, by_bytes)));
@@ -195,9 +279,9 @@ KERNEL_PLAN(conv_correlate) {
     a->n_batches = ceil_div(a->N, a->block_n);
 
     ptrdiff_t line = 64 / sizeof(REAL);
-    a->stream = a->vectors_over_pixels && a->n_chunks == 1 && terms <= CHAIN_TERMS && !FINISHES(a) &&
-                TILE_ROWS_VECTORS * LANES % line == 0 && a->y_at.stride_c % line == 0 &&
-                (double)a->N * a->groups * a->K * pixels * sizeof(REAL) >= STREAM_BYTES;
+    a->stream = a->vectors_over_pixels && a->n_chunks == 1 && !a->row_by_row && !a->by_samples &&
+                terms <= CHAIN_TERMS && !FINISHES(a) && TILE_ROWS_VECTORS * LANES % line == 0 &&
+                a->y_at.stride_c % line == 0 && (double)a->N * a->groups * a->K * pixels * sizeof(REAL) >= STREAM_BYTES;
     a->stream_rows = a->stream && (double)a->N * a->groups * a->K * pixels * sizeof(REAL) >= STREAM_FAR;
 
     /* how many output channels */
@@ -224,6 +308,8 @@ KERNEL_PLAN(conv_correlate) {
     a->slot = (block_pixels + TILE_PIXELS_1) * TILE_CHANNELS_MAX * LANES * a->cols.n_phases;
     if (a->vectors_over_pixels)
         a->slot = TILE_ROWS_CHANNELS * (a->block_rows * a->stage_row + SLACK) * a->cols.n_phases;
+    if (a->by_samples)
+        a->slot = TILE_ROWS_CHANNELS * a->rows_at_once * a->block_cols * LANES;
     if (a->pointwise)
         plan_panels(a);
     a->n_slots = a->n_chunks > 1 ? channel_tiles(a) * a->rows.n_phases : 1;
@@ -242,7 +328,7 @@ KERNEL_PLAN(conv_correlate) {
 }
 
 /* offset[...] from a pixel of the staged input to each term, for every pair of classes, then channel, then row tap,
- * then column tap */
+ * column tap; or where tiles go row by row, row tap, channel, column tap */
 static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
     if (a->pointwise) {
         for (ptrdiff_t c = 0; c < a->C; c++) {
@@ -257,24 +343,26 @@ static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
     for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
         for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
             const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
-            for (ptrdiff_t c = 0; c < a->c_chunk; c++)
-                for (ptrdiff_t i = 0; i < rows->n_taps; i++) {
-                    ptrdiff_t h = rows->tap_offset[i] - a->rows.min_offset;
-                    for (ptrdiff_t j = 0; j < cols->n_taps; j++) {
-                        ptrdiff_t w = cols->tap_offset[j] - a->cols.min_offset;
-                        *offset++ = (int32_t)(c * a->stage_channel + (h % split_h * split_w + w % split_w) * part +
-                                              h / split_h * a->stage_row + w / split_w * a->stage_pixel);
-                    }
+            const ptrdiff_t n = a->c_chunk, inner = a->row_by_row ? n : rows->n_taps;
+            for (ptrdiff_t t = 0; t < n * rows->n_taps; t++) {
+                const ptrdiff_t c = a->row_by_row ? t % inner : t / inner, i = a->row_by_row ? t / inner : t % inner;
+                ptrdiff_t h = rows->tap_offset[i] - a->rows.min_offset;
+                for (ptrdiff_t j = 0; j < cols->n_taps; j++) {
+                    ptrdiff_t w = cols->tap_offset[j] - a->cols.min_offset;
+                    *offset++ = (int32_t)(c * a->stage_channel + (h % split_h * split_w + w % split_w) * part +
+                                          h / split_h * a->stage_row + w / split_w * a->stage_pixel);
                 }
+            }
         }
 }
 
-/* Weights of channels k0 .. k0+n-1 of a group as [classes][c][row tap][column tap][width], zeros where n < width. */
+/* Weights of channels k0 .. k0+n-1 of a group as [classes][c][row tap][column tap][width], zeros where n < width; or
+ * where tiles go row by row, as [row tap][c][column tap][width]. */
 static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, REAL *to,
                       REAL *temp) {
     const REAL *w = weight + k0 * a->w_k;
     int vectors = width % LANES == 0;
-    if (is_natural(a)) {
+    if (is_natural(a) && !a->row_by_row) {
         transpose_block(to, width, w, a->w_k, n, a->C * a->R * a->S, vectors);
         return;
     }
@@ -294,9 +382,9 @@ static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, p
             for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
                 const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
                 ptrdiff_t taps = rows->n_taps * cols->n_taps;
-                REAL *p = base + c * taps * width;
+                REAL *p = base + c * (a->row_by_row ? cols->n_taps : taps) * width;
                 base += a->C * taps * width;
-                for (ptrdiff_t i = 0; i < rows->n_taps; i++)
+                for (ptrdiff_t i = 0; i < rows->n_taps; i++, p += a->row_by_row ? (a->C - 1) * cols->n_taps * width : 0)
                     for (ptrdiff_t j = 0; j < cols->n_taps; j++, p += width) {
                         ptrdiff_t r = rows->tap_index[i], s = cols->tap_index[j];
                         if (adjacent) {

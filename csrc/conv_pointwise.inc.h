@@ -131,7 +131,7 @@ static void pointwise_block(const cg_conv_args *a, ptrdiff_t group, ptrdiff_t sa
                                            soon_step, panel);
                         else
                             tiles_rows[width][wide](w, copy ? panel : x + at, offset + (copy ? a->C : c), terms, init,
-                                                    how, out, out_step, piece, soon_step);
+                                                    how, out, out_step, LANES, piece, soon_step);
                         if (last && !direct)
                             finish_rows(late ? CG_IDENTITY : a->activation, (REAL)a->parameter, out, pitch,
                                         residual && !late ? residual + k * step + at : 0, to, step, width, n);

@@ -178,10 +178,11 @@ INLINE int channel_vectors(ptrdiff_t channels_left) {
 
 enum { TILE_STORE, TILE_ADD, TILE_STREAM };
 
-/* init[k] is what the sums of channel k start from. Where `copy` is given it takes the vectors of each term of x. */
+/* init[k] is what the sums of channel k start from; `step` lies between the vectors, in x and in out. Where `copy` is
+ * given it takes the vectors of each term of x. */
 INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n,
-                      const REAL *init, int how, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step,
-                      REAL *copy) {
+                      const REAL *init, int how, REAL *out, ptrdiff_t out_step, ptrdiff_t step, const REAL *soon,
+                      ptrdiff_t soon_step, REAL *copy) {
     vec sum[24];
     UNROLL for (int k = 0; k < KR; k++) UNROLL for (int v = 0; v < V; v++) sum[k * V + v] = v_set1(init[k]);
     for (ptrdiff_t t = 0; t < n; t++, w += KR) {
@@ -189,7 +190,7 @@ INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, c
         vec b[6];
         PREFETCH(soon);
         soon += soon_step;
-        UNROLL for (int v = 0; v < V; v++) b[v] = v_load(p + v * LANES);
+        UNROLL for (int v = 0; v < V; v++) b[v] = v_load(p + v * step);
         if (copy) {
             UNROLL for (int v = 0; v < V; v++) v_store(copy + v * LANES, b[v]);
             copy += TILE_ROWS_VECTORS * LANES;
@@ -200,7 +201,7 @@ INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, c
         }
     }
     UNROLL for (int k = 0; k < KR; k++) UNROLL for (int v = 0; v < V; v++) {
-        REAL *to = out + k * out_step + v * LANES;
+        REAL *to = out + k * out_step + v * step;
         if (how == TILE_STREAM)
             v_stream(to, sum[k * V + v]);
         else
@@ -209,12 +210,13 @@ INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, c
 }
 
 /* clang-format off */
-typedef void tile_rows_fn(const REAL *, const REAL *, const int32_t *, ptrdiff_t, const REAL *, int, REAL *, ptrdiff_t, const REAL *,
-                          ptrdiff_t);
+typedef void tile_rows_fn(const REAL *, const REAL *, const int32_t *, ptrdiff_t, const REAL *, int, REAL *, ptrdiff_t,
+                          ptrdiff_t, const REAL *, ptrdiff_t);
 #define TILE(KR, V)                                                                                                    \
     static void tile_rows_##KR##x##V(const REAL *w, const REAL *x, const int32_t *offset, ptrdiff_t n, const REAL *init, \
-                                     int how, REAL *out, ptrdiff_t out_step, const REAL *soon, ptrdiff_t soon_step) {  \
-        tile_rows(KR, V, w, x, offset, n, init, how, out, out_step, soon, soon_step, 0);                               \
+                                     int how, REAL *out, ptrdiff_t out_step, ptrdiff_t step, const REAL *soon,         \
+                                     ptrdiff_t soon_step) {                                                            \
+        tile_rows(KR, V, w, x, offset, n, init, how, out, out_step, step, soon, soon_step, 0);                           \
     }
 #if TILE_ROWS_VECTORS == 3
 #define TILES(KR) TILE(KR, 1) TILE(KR, 2) TILE(KR, 3)
@@ -246,7 +248,7 @@ NOINLINE void tile_rows_copy(ptrdiff_t V, const REAL *w, const REAL *x, const in
                                     ptrdiff_t soon_step, REAL *copy) {
 #define TILE(V)                                                                                                        \
     case V:                                                                                                            \
-        tile_rows(TILE_ROWS_CHANNELS, V, w, x, offset, n, init, how, out, out_step, soon, soon_step, copy);            \
+        tile_rows(TILE_ROWS_CHANNELS, V, w, x, offset, n, init, how, out, out_step, LANES, soon, soon_step, copy);     \
         break;
     switch (V) {
         TILE(1)

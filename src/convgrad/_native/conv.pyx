@@ -3,6 +3,7 @@
 What depends on the shape alone is in `conv_plan.pyx`; a call fills in pointers and strides.
 """
 
+from cython cimport floating
 from libc.string cimport memset
 
 cimport numpy as cnp
@@ -283,6 +284,36 @@ cdef int gradient_kernel(Plan plan, const cg_conv_grad_weight_args *args) noexce
     return CG_KERNEL_conv_grad_weight
 
 
+cdef void add_up(floating *out, const floating *partial, ptrdiff_t n_ranges, ptrdiff_t n) noexcept nogil:
+    """out = the sum of n_ranges arrays of n numbers, in their order."""
+    cdef ptrdiff_t i, r
+    cdef floating total
+    for i in range(n):
+        total = partial[i]
+        for r in range(1, n_ranges):
+            total += partial[r * n + i]
+        out[i] = total
+
+
+cdef int direct_weight_gradient(int kernel, int dtype, cg_conv_grad_weight_args *args, ptrdiff_t n) except -1:
+    """Run a direct gradient by a weight of n numbers."""
+    cdef cg_conv_grad_weight_args planned = args[0]  # a plan may swap the operands
+    plan_kernel(kernel, dtype, &planned)
+    if kernel != CG_KERNEL_conv_grad_weight or planned.n_ranges == 1:
+        return execute(kernel, dtype, args)
+    args.partial = take(planned.n_ranges * n * (8 if dtype else 4))
+    if args.partial == NULL:
+        raise MemoryError()
+    try:
+        execute(kernel, dtype, args)
+        if dtype:
+            add_up(<double *>args.grad_weight, <const double *>args.partial, args.n_ranges, n)
+        else:
+            add_up(<float *>args.grad_weight, <const float *>args.partial, args.n_ranges, n)
+    finally:
+        give(args.partial)
+
+
 cdef int weight_gradient(shape, grad_output, x, out) except -1:
     cdef cg_conv_grad_weight_args args
     cdef cg_winograd_args wino
@@ -293,7 +324,7 @@ cdef int weight_gradient(shape, grad_output, x, out) except -1:
     plan = fill_weight_gradient(shape, grad_output, x, out, &args, &wino)
     if wino.m:
         return winograd.grad_weight(&wino, dtype)
-    return execute(gradient_kernel(plan, &args), dtype, &args)
+    return direct_weight_gradient(gradient_kernel(plan, &args), dtype, &args, cnp.PyArray_SIZE(out))
 
 
 def grad_weight(shape, grad_output, x, out):
@@ -435,7 +466,7 @@ def explain(shape, int direction, x, weight, out):
     else:
         shared = shared_weights(direct_kernel(plan, &args), dtype, &args)
         plan_kernel(direct_kernel(plan, &args), dtype, &args)
-        over = "pixels" if args.vectors_over_pixels else "output channels"
+        over = "samples" if args.by_samples else "pixels" if args.vectors_over_pixels else "output channels"
         algorithm = f"direct, vectors over {over}"
         if direct_kernel(plan, &args) != CG_KERNEL_conv_correlate:
             algorithm = "direct, depthwise"

@@ -125,7 +125,7 @@ cdef extern from "kernels.h" nogil:
         int activation
         double parameter
         int samples_are_pixels, all_packed
-        int vectors_over_pixels, in_place
+        int vectors_over_pixels, by_samples, in_place
         ptrdiff_t n_taps, c_chunk, n_chunks, k_group, n_k_groups, block_n, block_rows, block_cols
         size_t packed_bytes
 
@@ -157,7 +157,9 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t N, groups, C, K, H, W, OH, OW, R, S
         ptrdiff_t stride_h, stride_w, dilation_h, dilation_w, top, left
         cg_strides x_at, g_at
+        void *partial
         int dot_products, along_pixels
+        ptrdiff_t n_ranges
         ptrdiff_t k_block, c_block
 
     ctypedef struct cg_windows:
