@@ -159,6 +159,40 @@ INLINE void max_lines(const cg_max_pool_args *a, const pool_block *b, REAL *line
     }
 }
 
+/* Windows two columns wide, next to each other and wholly inside: no line is needed. */
+static int max_in_pairs(const cg_windows *w) {
+    return w->Z == 1 && w->S == 2 && w->stride_w == 2 && w->dilation_w == 1 && w->dilation_h == 1 && !w->left &&
+           !w->top && 2 * w->OW <= w->W && (w->OH - 1) * w->stride_h + w->R <= w->H;
+}
+
+INLINE void max_pairs(const cg_max_pool_args *a, const pool_block *b, int indexed) {
+    const cg_windows *w = &a->windows;
+    const REAL *x_end = (const REAL *)a->x + w->planes * w->H * w->W;
+    const ptrdiff_t end = ((b->p1 - 1) * w->OH + b->i1) * w->OW;
+    for (ptrdiff_t row = b->p0 * w->OH + b->i0; row < (b->p1 - 1) * w->OH + b->i1; row++) {
+        const REAL *x = (const REAL *)a->x + (row / w->OH * w->H + row % w->OH * w->stride_h) * w->W;
+        for (ptrdiff_t t = 0; t < w->OW; t += LANES, x += 2 * LANES) {
+            const ptrdiff_t at = row * w->OW + t, room = MIN(LANES, end - at), n = w->W - 2 * t;
+            vec best = v_zero();
+            ivec which = v_iset1(0);
+            for (ptrdiff_t r = 0; r < w->R; r++) {
+                vec low = pool_load(x + r * w->W, x_end, n), high = low, even;
+                if (n > LANES)
+                    high = pool_load(x + r * w->W + LANES, x_end, n - LANES);
+                even = v_even(low, high);
+                if (r)
+                    max_down(&best, &which, even, v_iset1((INT)(2 * r)), indexed);
+                else
+                    best = even;
+                max_down(&best, &which, v_odd(low, high), v_iset1((INT)(2 * r + 1)), indexed);
+            }
+            pool_store((REAL *)a->y + at, (REAL *)a->y + end, best, room);
+            if (indexed)
+                store_index(a->indices, a->wide, at, which, room);
+        }
+    }
+}
+
 /* Windows without a cell: -inf at index 0. */
 static void mark_empty(const cg_max_pool_args *a, const pool_block *b) {
     const cg_windows *w = &a->windows;
@@ -237,6 +271,11 @@ KERNEL_RUN(max_pool2d) {
                 max_direct(a, &b, 1);
             else
                 max_direct(a, &b, 0);
+        } else if (max_in_pairs(w)) {
+            if (a->indices)
+                max_pairs(a, &b, 1);
+            else
+                max_pairs(a, &b, 0);
         } else if (a->indices)
             max_lines(a, &b, scratch_, 1);
         else
