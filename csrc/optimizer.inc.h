@@ -50,6 +50,8 @@ INLINE void optimizer_run(const int rule, const cg_optimizer_args *a, const cg_t
             i += some;
         }
         for (; i + LANES <= n; i += LANES) {
+            PREFETCH_READ(grad + i + 16 * LANES);
+            PREFETCH_READ(data + i + 16 * LANES);
             vec p = v_load(data + i), g = v_clamp(v_load(grad + i), low, high) * scale + decay * p;
             UNROLL for (int j = 0; j < n_states; j++) s[j] = v_load(state[j] + i);
             v_store(data + i, optimizer_update(rule, c, g, p, s, s + 1, s + 2));
@@ -69,7 +71,8 @@ KERNEL_PLAN(optimizer_step) {
     cg_optimizer_args *a = args_;
     a->task.n_blocks = a->n_blocks;
     a->task.scratch_bytes = 0;
-    a->task.work = 4.0 * a->n_elements;
+    const ptrdiff_t states = a->rule == CG_SGD ? 0 : a->rule == CG_ADAM ? 2 : a->rule == CG_RMSPROP_FULL ? 3 : 1;
+    a->task.work = 2.0 * (3 + 2 * states) * a->n_elements;
 }
 
 KERNEL_RUN(optimizer_step) {
