@@ -28,7 +28,7 @@ KERNEL_PLAN(activation_backward_bias) {
     cg_activation_bias_args *a = args_;
     a->task.n_blocks = ceil_div(a->outer, a->outer_step);
     a->task.scratch_bytes = 0;
-    a->task.work = (double)a->outer * a->C * a->inner * 3;
+    a->task.work = (double)a->outer * a->C * a->inner * 4;
 }
 
 KERNEL_RUN(activation_backward_bias) {

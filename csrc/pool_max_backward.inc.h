@@ -142,7 +142,7 @@ KERNEL_PLAN(max_pool2d_backward) {
     if (small)
         a->task.scratch_bytes += small_bytes(w);
     find_inside(a);
-    a->task.work = (double)w->planes * w->Z * (w->H * w->W + 4.0 * w->OH * w->OW);
+    a->task.work = (double)w->planes * w->Z * (2.0 * w->H * w->W + 8.0 * w->OH * w->OW);
 }
 
 static void scatter_plane(const cg_max_pool_backward_args *a, const max_place *place, ptrdiff_t p) {
