@@ -11,6 +11,7 @@
  *   narrow   At most a vector of columns, and b adjacent along n: sums stay in registers, b is read as it lies.
  *   outer    The same with very few k and many rows that lie along a: whole vectors of c, across its rows.
  *   dot      Few rows of c, a and b adjacent along k: sums of products along k, 4 x 4 at a time.
+ *   columns  Few rows of c and few k, b adjacent along k: b is transposed in registers, where it is needed once.
  *
  * In "panels" a small a may take b's place, and c come out transposed: a copy of b would cost as much as the product.
  *
@@ -33,7 +34,7 @@
 /* Only these tables have more than "panels": elsewhere the others would hardly be worth their size. */
 #define GEMM_WIDE (LANES >= 8 && REAL_BYTES == 4)
 
-enum { GEMM_PANELS, GEMM_ROWS_WAY, GEMM_DOT, GEMM_DIRECT, GEMM_NARROW, GEMM_OUTER };
+enum { GEMM_PANELS, GEMM_ROWS_WAY, GEMM_DOT, GEMM_DIRECT, GEMM_NARROW, GEMM_OUTER, GEMM_COLUMNS_WAY };
 
 KERNEL_PLAN(gemm) {
     cg_gemm_args *a = args_;
@@ -54,6 +55,10 @@ KERNEL_PLAN(gemm) {
              ((a->M == 1 && a->K >= 2 * LANES) || (a->M <= 8 && a->K >= 64) || (a->N <= 16 && a->K >= 512) ||
               (a->M <= 16 && a->K >= 64 && a->K * a->N <= GEMM_DOT_NEAR)))
         a->way = GEMM_DOT;
+#ifdef V_LOAD_COLUMNS
+    else if (a->b_k == 1 && a->b_n >= 4 && a->M <= 8 && a->K < 64 && a->N >= 4 * LANES)
+        a->way = GEMM_COLUMNS_WAY;
+#endif
 #endif
     /* Where b lies along k and a is no larger, a takes b's place: it is the one to be copied. */
     a->swap =

@@ -51,6 +51,47 @@ static void gemm_direct(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
 #define gemm_direct gemm_panels
 #endif
 
+#ifdef V_LOAD_COLUMNS
+/* R rows of c from row m on, of which `rows` exist, and a vector of columns from n on. whole: all LANES columns exist,
+ * and what lies behind them in b may be read. */
+INLINE void gemm_columns_tile(const int R, const cg_gemm_args *a, ptrdiff_t m, ptrdiff_t rows, ptrdiff_t n,
+                              ptrdiff_t lanes, int whole) {
+    const REAL *b = (const REAL *)a->b + n * a->b_n, *x[4];
+    vec sum[4];
+    UNROLL for (int r = 0; r < R; r++) {
+        sum[r] = a->bias ? v_load_some((const REAL *)a->bias + n, lanes) : v_zero();
+        x[r] = (const REAL *)a->a + (m + MIN(r, rows - 1)) * a->a_row;
+    }
+    for (ptrdiff_t k = 0; k < a->K; k += 4) {
+        REAL last[4 * LANES];
+        const REAL *p = b + k;
+        ptrdiff_t step = a->b_n, some = MIN(4, a->K - k);
+        vec w[4];
+        if (!whole) {
+            for (ptrdiff_t i = 0; i < 4 * LANES; i++)
+                last[i] = i / 4 < lanes && i % 4 < some ? p[i / 4 * step + i % 4] : 0;
+            p = last, step = 4;
+        }
+        v_load_columns(p, step, w);
+        UNROLL for (int i = 0; i < 4; i++) if (i < some) UNROLL for (int r = 0; r < R; r++) sum[r] =
+            v_fma(w[i], v_set1(x[r][(k + i) * a->a_k]), sum[r]);
+    }
+    UNROLL for (int r = 0; r < R; r++) if (r < rows) v_store_some((REAL *)a->c + (m + r) * a->c_row + n, sum[r], lanes);
+}
+
+static void gemm_columns(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1) {
+    for (ptrdiff_t n = n0; n < n1; n += LANES) {
+        const ptrdiff_t lanes = MIN(LANES, n1 - n);
+        const int whole = n + LANES < a->N;
+        for (ptrdiff_t m = m0; m < m1; m += 4)
+            if (m + 1 == m1)
+                gemm_columns_tile(1, a, m, 1, n, lanes, whole);
+            else
+                gemm_columns_tile(4, a, m, MIN(4, m1 - m), n, lanes, whole);
+    }
+}
+#endif
+
 /* c has at most LANES columns and b is read in place: lanes beyond the columns hold what follows in b, except in its
  * last rows, which are copied. */
 static void gemm_narrow(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, char *scratch) {
@@ -242,6 +283,10 @@ KERNEL_RUN(gemm) {
 #if GEMM_WIDE
         else if (a->way == GEMM_DOT)
             gemm_dot(a, m0, m1, n0, n1);
+#ifdef V_LOAD_COLUMNS
+        else if (a->way == GEMM_COLUMNS_WAY)
+            gemm_columns(a, m0, m1, n0, n1);
+#endif
         else if (a->way == GEMM_NARROW)
             gemm_narrow(a, m0, m1, scratch_);
         else if (a->way == GEMM_OUTER)

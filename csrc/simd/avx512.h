@@ -87,6 +87,24 @@ INLINE vec v_sqrt(vec a) {
 #if REAL_BYTES == 4                                        /* table[i mod 32] */
 #define V_LOOKUP_32(table, i) _mm512_permutex2var_ps(v_load(table), (__m512i)(i), v_load((table) + 16))
 #endif
+#if REAL_BYTES == 4
+#define V_LOAD_COLUMNS 1
+/* v[c][r] = p[r * step + c] for four columns c and 16 rows: half the shuffles of a transpose of whole vectors. */
+INLINE void v_load_columns(const REAL *p, ptrdiff_t step, vec *v) {
+    __m512 row[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+        row[i] = _mm512_castps128_ps512(_mm_loadu_ps(p + i * step));
+        row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(p + (i + 4) * step), 1);
+        row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(p + (i + 8) * step), 2);
+        row[i] = _mm512_insertf32x4(row[i], _mm_loadu_ps(p + (i + 12) * step), 3);
+    }
+    __m512d a = (__m512d)_mm512_unpacklo_ps(row[0], row[1]), b = (__m512d)_mm512_unpackhi_ps(row[0], row[1]);
+    __m512d c = (__m512d)_mm512_unpacklo_ps(row[2], row[3]), d = (__m512d)_mm512_unpackhi_ps(row[2], row[3]);
+    v[0] = (vec)_mm512_unpacklo_pd(a, c), v[1] = (vec)_mm512_unpackhi_pd(a, c);
+    v[2] = (vec)_mm512_unpacklo_pd(b, d), v[3] = (vec)_mm512_unpackhi_pd(b, d);
+}
+#endif
+
 INLINE vec v_load_n(const REAL *p, ptrdiff_t n) {
     return I512(maskz_loadu)((v_mask)((1u << n) - 1), p);
 }
