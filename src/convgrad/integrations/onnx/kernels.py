@@ -198,6 +198,15 @@ def _times_constant(a: SimpleNamespace, x: Any, out: Any) -> Any:
     return out
 
 
+def bound_matrix(a: SimpleNamespace, x_shape: tuple[int, ...]) -> Any:
+    """run(x, out) of a settled product with a constant matrix, without checks; None where there is none."""
+    if getattr(a, "transA", 0):
+        return None
+    out_features, in_features = a.fixed_weight.shape[:2]
+    run = bound(a, (math.prod(x_shape[:-1]), in_features, 1, 1), a.activation)
+    return run and (lambda x, out: run(x.reshape(-1, in_features, 1, 1), out.reshape(-1, out_features, 1, 1)))
+
+
 @operator("Gemm", out=True)
 def _gemm(a, x, y=None, z=None, out=None):
     if x.ndim != 2:
@@ -225,12 +234,17 @@ def _matmul(a, x, y=None, out=None):
 # ---------------------------------------------------------------- pooling
 
 
+def pool_options(a: SimpleNamespace, x: Any) -> tuple[Any, dict[str, Any]]:
+    """The window of a pool and its options."""
+    kernel, stride, dilation = _spatial(a, x, a.kernel_shape)
+    padding = _padding(a, _rows(x).shape[2:], kernel, stride, dilation)
+    return kernel, dict(stride=stride, padding=padding, dilation=dilation, ceil_mode=bool(getattr(a, "ceil_mode", 0)))
+
+
 @operator("MaxPool", out=True, floats=True, problem=_window_problem)
 def _max_pool(a, x, out=None):
-    kernel, stride, dilation = _spatial(a, x, a.kernel_shape)
     planes = _rows(x)
-    options = dict(stride=stride, padding=_padding(a, planes.shape[2:], kernel, stride, dilation), dilation=dilation,
-                   ceil_mode=bool(getattr(a, "ceil_mode", 0)))  # fmt: skip
+    kernel, options = pool_options(a, x)
     squeeze = lambda y: y[:, :, 0] if x.ndim == 3 else y
     if a.outputs == 1:
         return squeeze(F.max_pool2d(planes, kernel, out=None if out is None else _rows(out), **options))
@@ -245,10 +259,10 @@ def _max_pool(a, x, out=None):
 
 @operator("AveragePool", out=True, floats=True, problem=_window_problem)
 def _average_pool(a, x, out=None):
-    kernel, stride, dilation = _spatial(a, x, a.kernel_shape)
     planes = _rows(x)
-    padding = _padding(a, planes.shape[2:], kernel, stride, dilation)
-    ceil_mode, include = bool(getattr(a, "ceil_mode", 0)), bool(getattr(a, "count_include_pad", 0))
+    kernel, options = pool_options(a, x)
+    stride, padding, dilation, ceil_mode = options.values()
+    include = bool(getattr(a, "count_include_pad", 0))
     target = None if out is None else _rows(out)
     if dilation == (1, 1):
         y = F.avg_pool2d(planes, kernel, stride=stride, padding=padding, ceil_mode=ceil_mode,

@@ -26,6 +26,7 @@ from .fusion import call
 from .graph import Graph, Node, Value, check_size
 from .kernels import ACTIVATIONS, activation_of, adds_in_place, bound
 from .operators import TABLE
+from .settled import Run, copies_of, copy_all, kernel_of
 
 ALIGNMENT = 64  # bytes
 _KEPT = 1 << 22  # bytes of freed memory that the watched run, whose results no plan puts together yet, keeps for reuse
@@ -64,7 +65,8 @@ class Step:
     out: Value | None = None  # where the first result goes
     fresh: tuple[tuple[int, ...], np.dtype[Any]] | None = None  # or: what to allocate for it, an output of the model
     views: bool = False  # made once, nothing to run
-    bound: Any = None  # run(x, out[, residual]) without checks
+    bound: Run | None = None  # run(x, out, *others) without checks
+    arguments: tuple[Any, ...] | None = None  # of `bound`, where they are the same in every run
 
 
 @dataclass(eq=False, slots=True)
@@ -190,14 +192,34 @@ class Program:
                     step.views = True
             elif name in wanted and not found.dynamic and TABLE[node.op].out:
                 step.fresh = (found.shape, found.dtype)
-            if node.op == "Conv" and (step.out is not None or step.fresh is not None):
-                step.bound = bound(node.a, seen[node.inputs[0]].shape, node.a.activation)
-            if not step.views:
+            if not step.views and self._settle(step, table, seen):
                 self.steps.append(step)
         self._table = table
         self._inputs = [(port.name, numbers[port.name]) for port in self.graph.inputs]
         self._outputs = [numbers[port.name] for port in self.graph.outputs]
+        self._fresh = {step.outputs[0] for step in self.steps if step.fresh is not None}
         self.ready = True
+
+    @staticmethod
+    def _settle(step: Step, table: list[Value | None], seen: dict[str, Seen]) -> bool:
+        """Bind a step to its kernel, and to its arrays where they are the same in every run; whether anything is left
+        of it."""
+        if (step.out is None and step.fresh is None) or not step.inputs or step.inputs[0] < 0:
+            return True
+        node, given = step.node, [None if i < 0 else table[i] for i in step.inputs]
+        x = given[0]
+        settled = step.out is not None and all(i < 0 or table[i] is not None for i in step.inputs)
+        copies = copies_of(node, given, step.out) if settled else None
+        if copies is not None:
+            step.bound, step.arguments = copy_all, tuple(copies)
+            return bool(copies)
+        found = seen[node.inputs[0]] if x is None else Seen(x.shape, x.dtype, False)
+        run = None if found.dynamic else kernel_of(node, np.broadcast_to(np.empty((), found.dtype), found.shape))
+        if run is not None and settled and x.flags.c_contiguous:  # type: ignore[union-attr]
+            step.bound, step.arguments = run, (x, step.out, *given[1:])
+        elif run is not None:
+            step.bound = lambda x, out, *others: run(np.ascontiguousarray(x), out, *others)
+        return True
 
     def _homes(
         self, nodes: list[Node], seen: dict[str, Seen], homes: dict[str, Storage], last: dict[str, int],
@@ -285,22 +307,28 @@ class Program:
             table[i] = inputs[name]
         with np.errstate(all="ignore"):
             for step in self.steps:
-                out = step.out if step.fresh is None else empty(*step.fresh)
-                given = [None if i < 0 else table[i] for i in step.inputs]
-                start = time.perf_counter()
-                if step.bound is not None:
-                    step.bound(np.ascontiguousarray(given[0]), out, *given[1:])
-                    results = (out,)
+                start = time.perf_counter() if profile else 0.0
+                if step.arguments is not None:
+                    step.bound(*step.arguments)  # type: ignore[misc]
                 else:
-                    results = call(step.node, given, out)
+                    self._run_step(step, table)
                 if profile:
                     name = step.node.name
                     self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - start
-                for i, result in zip(step.outputs, results, strict=False):
-                    if i >= 0:
-                        table[i] = result
-        fresh = {step.outputs[0] for step in self.steps if step.fresh is not None}
-        return [table[i] if i in fresh else table[i].copy() for i in self._outputs]  # type: ignore[union-attr]
+        return [table[i] if i in self._fresh else table[i].copy() for i in self._outputs]  # type: ignore[union-attr]
+
+    @staticmethod
+    def _run_step(step: Step, table: list[Value | None]) -> None:
+        """A step of arrays that differ from run to run."""
+        out = step.out if step.fresh is None else empty(*step.fresh)
+        given = [None if i < 0 else table[i] for i in step.inputs]
+        if step.bound is not None:
+            step.bound(given[0], out, *given[1:])
+            table[step.outputs[0]] = out
+            return
+        for i, result in zip(step.outputs, call(step.node, given, out), strict=False):
+            if i >= 0:
+                table[i] = result
 
 
 def _own(value: Value, others: list[Value]) -> Value:
