@@ -29,6 +29,7 @@
 #include "conv_winograd_groups.inc.h"
 #include "pool_windows.inc.h"
 #include "pool_global.inc.h"
+#include "pool_quick.inc.h"
 #include "pool_max.inc.h"
 #include "pool_max_indices.inc.h"
 #include "pool_max_gather.inc.h"

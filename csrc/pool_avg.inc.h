@@ -168,6 +168,55 @@ static void average_lines(const cg_avg_pool_args *a, const pool_block *b, REAL *
     }
 }
 
+#ifdef V_LOAD_WHERE
+/* scratch: a row of -0, which takes the place of rows that a window lacks and changes no sum, and for each window of a
+ * row its cells and one over the cells of the whole window */
+INLINE void average_quick(const cg_avg_pool_args *a, const pool_block *b, REAL *nothing, const int SIZE,
+                          const int STRIDE) {
+    const cg_windows *w = &a->windows;
+    const REAL *y_end = (const REAL *)a->y + ((b->p1 - 1) * w->OH + b->i1) * w->OW;
+    REAL *cells = nothing + w->W, *inverse = cells + round_up(w->OW, LANES);
+    pool_scale scale = scale_of(a->count);
+    ptrdiff_t rows = 0; /* that `inverse` is for */
+    for (ptrdiff_t p = b->p0; p < b->p1; p++)
+        for (ptrdiff_t i = b->i0; i < b->i1; i++) {
+            const REAL *row[3];
+            UNROLL for (int r = 0; r < SIZE; r++) {
+                ptrdiff_t h = i * w->stride_h - w->top + r;
+                row[r] = h < 0 || h >= w->H ? nothing : (const REAL *)a->x + (p * w->H + h) * w->W;
+            }
+            if (!a->count && rows != row_cells(a, i)) {
+                rows = row_cells(a, i);
+                for (ptrdiff_t t = 0; t < w->OW; t += LANES)
+                    v_store(inverse + t, v_set1(1) / (v_set1((REAL)rows) * v_load(cells + t)));
+            }
+            REAL *y = (REAL *)a->y + (p * w->OH + i) * w->OW;
+            vec cur = quick_down(row, SIZE, 0, -w->left, w->W);
+            for (ptrdiff_t t = 0; t < w->OW; t += LANES) {
+                vec sum = quick_across(row, SIZE, STRIDE, 0, t * STRIDE - w->left, w->W, &cur);
+                if (!a->count)
+                    scale = (pool_scale){v_set1((REAL)rows) * v_load(cells + t), v_load(inverse + t), 1};
+                pool_store(y + t, y_end, scaled(sum, scale), w->OW - t);
+            }
+        }
+}
+static void average_quickly(const cg_avg_pool_args *a, const pool_block *b, REAL *scratch) {
+    const cg_windows *w = &a->windows;
+    REAL *cells = scratch + w->W;
+    pool_fill(scratch, w->W, (REAL)-0.0);
+    for (ptrdiff_t j = 0; j < round_up(w->OW, LANES); j++)
+        cells[j] = (REAL)col_cells(a, MIN(j, w->OW - 1));
+    if (w->S == 2)
+        average_quick(a, b, scratch, 2, 2);
+    else if (w->stride_w == 1)
+        average_quick(a, b, scratch, 3, 1);
+    else
+        average_quick(a, b, scratch, 3, 2);
+}
+#else
+#define average_quickly(a, b, scratch) ((void)0)
+#endif
+
 static void average_direct(const cg_avg_pool_args *a, const pool_block *b) {
     const cg_windows *w = &a->windows;
     ptrdiff_t row_step = w->dilation_h * w->W * w->Z, col_step = w->dilation_w * w->Z;
@@ -219,6 +268,8 @@ static void plan_average(cg_avg_pool_args *a) {
         a->cut.direct ? 0 : (2 * (a->cut.width * w->Z + POOL_SLACK) + 3 * a->cut.cols * w->Z) * sizeof(REAL);
     if (is_whole_plane(w))
         a->task.scratch_bytes = MAX(a->task.scratch_bytes, global_scratch(w->Z));
+    else if (!a->weight && pool_is_quick(w))
+        a->task.scratch_bytes = (w->W + 2 * round_up(w->OW, LANES)) * sizeof(REAL);
 }
 
 static void run_average(const cg_avg_pool_args *a, ptrdiff_t begin, ptrdiff_t end, void *scratch) {
@@ -235,6 +286,8 @@ static void run_average(const cg_avg_pool_args *a, ptrdiff_t begin, ptrdiff_t en
                     scale_shift(y, (const REAL *)a->weight + c, (const REAL *)a->bias + c, w->Z);
                 }
             }
+        else if (!a->weight && pool_is_quick(w))
+            average_quickly(a, &b, scratch);
         else if (a->cut.direct)
             average_direct(a, &b);
         else

@@ -243,6 +243,35 @@ INLINE void max_direct(const cg_max_pool_args *a, const pool_block *b, int index
     }
 }
 
+#ifdef V_LOAD_WHERE
+/* Rows that a window lacks are the nearest ones that it has: to them it makes no difference. */
+INLINE void max_quick(const cg_max_pool_args *a, const pool_block *b, const int SIZE, const int STRIDE) {
+    const cg_windows *w = &a->windows;
+    const REAL *y_end = (const REAL *)a->y + ((b->p1 - 1) * w->OH + b->i1) * w->OW;
+    for (ptrdiff_t p = b->p0; p < b->p1; p++)
+        for (ptrdiff_t i = b->i0; i < b->i1; i++) {
+            const REAL *row[3];
+            UNROLL for (int r = 0; r < SIZE; r++) row[r] =
+                (const REAL *)a->x + (p * w->H + MIN(MAX(i * w->stride_h - w->top + r, 0), w->H - 1)) * w->W;
+            REAL *y = (REAL *)a->y + (p * w->OH + i) * w->OW;
+            vec cur = quick_down(row, SIZE, 1, -w->left, w->W);
+            for (ptrdiff_t t = 0; t < w->OW; t += LANES)
+                pool_store(y + t, y_end, quick_across(row, SIZE, STRIDE, 1, t * STRIDE - w->left, w->W, &cur),
+                           w->OW - t);
+        }
+}
+static void max_quickly(const cg_max_pool_args *a, const pool_block *b) {
+    if (a->windows.S == 2)
+        max_quick(a, b, 2, 2);
+    else if (a->windows.stride_w == 1)
+        max_quick(a, b, 3, 1);
+    else
+        max_quick(a, b, 3, 2);
+}
+#else
+#define max_quickly(a, b) ((void)0)
+#endif
+
 KERNEL_PLAN(max_pool2d) {
     cg_max_pool_args *a = args_;
     const cg_windows *w = &a->windows;
@@ -266,7 +295,9 @@ KERNEL_RUN(max_pool2d) {
                                  (REAL *)a->y + p * w->Z, a->indices, a->wide ? INDEX_I32 : INDEX_U8, p * w->Z);
             continue;
         }
-        if (a->cut.direct) {
+        if (!a->indices && pool_is_quick(w))
+            max_quickly(a, &b);
+        else if (a->cut.direct) {
             if (a->indices)
                 max_direct(a, &b, 1);
             else

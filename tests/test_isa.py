@@ -39,6 +39,7 @@ SELECTED = (
     "test_norm.py",
     "test_optimizers.py",
     "test_pool.py",
+    "test_pool_quick.py",
     "test_pool_small.py",
     "test_pool_average.py",
     "test_prepack.py",

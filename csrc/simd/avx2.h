@@ -28,6 +28,7 @@ INLINE vec v_sqrt(vec a) {
 INLINE vec v_load_n(const REAL *p, ptrdiff_t n) {
     return I256(maskload)(p, MASK_OF(n));
 }
+#define V_LOAD_WHERE(mask, p, otherwise) v_blend(mask, I256(maskload)(p, (__m256i)(mask)), otherwise)
 INLINE void v_store_n(REAL *p, vec v, ptrdiff_t n) {
     I256(maskstore)(p, MASK_OF(n), v);
 }

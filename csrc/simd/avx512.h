@@ -108,6 +108,7 @@ INLINE void v_load_columns(const REAL *p, ptrdiff_t step, vec *v) {
 INLINE vec v_load_n(const REAL *p, ptrdiff_t n) {
     return I512(maskz_loadu)((v_mask)((1u << n) - 1), p);
 }
+#define V_LOAD_WHERE(mask, p, otherwise) I512(mask_loadu)(otherwise, mask, p)
 INLINE void v_store_n(REAL *p, vec v, ptrdiff_t n) {
     I512(mask_storeu)(p, (v_mask)((1u << n) - 1), v);
 }

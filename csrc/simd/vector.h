@@ -119,24 +119,33 @@ INLINE vec v_sums(vec *rows) {
 }
 
 /* Neighbours apart and together: v_even(a, b) is a[0], a[2], .., b[0], b[2], .., v_odd the others; v_zip_low(a, b) is
- * a[0], b[0], a[1], b[1], .. up to half of the lanes, v_zip_high the rest. */
+ * a[0], b[0], a[1], b[1], .. up to half of the lanes, v_zip_high the rest. v_slide_k(a, b) begins k lanes into a and
+ * ends k lanes into b. */
 #if LANES == 2
 #define V_EVEN 0, 2
+#define V_SLIDE_1 1, 2
+#define V_SLIDE_2 2, 3
 #define V_ODD 1, 3
 #define V_LOW 0, 2
 #define V_HIGH 1, 3
 #elif LANES == 4
 #define V_EVEN 0, 2, 4, 6
+#define V_SLIDE_1 1, 2, 3, 4
+#define V_SLIDE_2 2, 3, 4, 5
 #define V_ODD 1, 3, 5, 7
 #define V_LOW 0, 4, 1, 5
 #define V_HIGH 2, 6, 3, 7
 #elif LANES == 8
 #define V_EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define V_SLIDE_1 1, 2, 3, 4, 5, 6, 7, 8
+#define V_SLIDE_2 2, 3, 4, 5, 6, 7, 8, 9
 #define V_ODD 1, 3, 5, 7, 9, 11, 13, 15
 #define V_LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define V_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #elif LANES == 16
 #define V_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define V_SLIDE_1 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
+#define V_SLIDE_2 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
 #define V_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define V_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define V_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
@@ -151,6 +160,12 @@ INLINE vec v_even(vec a, vec b) {
 }
 INLINE vec v_odd(vec a, vec b) {
     return V_PICK(a, b, V_ODD);
+}
+INLINE vec v_slide_1(vec a, vec b) {
+    return V_PICK(a, b, V_SLIDE_1);
+}
+INLINE vec v_slide_2(vec a, vec b) {
+    return V_PICK(a, b, V_SLIDE_2);
 }
 INLINE vec v_zip_low(vec a, vec b) {
     return V_PICK(a, b, V_LOW);
