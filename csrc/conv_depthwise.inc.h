@@ -105,9 +105,14 @@ INLINE int depthwise_is_narrow(const cg_conv_args *a) {
 }
 
 /* Takes the arguments of conv_correlate where both axes have one class and taps at adjacent offsets, C is 1, the kernel
- * a square of 3 or 5, the stride 1 or 2 on both axes, and rows of x and y have adjacent columns. */
+ * a square of 3 or 5, the stride 1 or 2 on both axes, and rows of x and y have adjacent columns; and those of planes
+ * that are scaled. */
 KERNEL_PLAN(conv_depthwise) {
     cg_conv_args *a = args_;
+    if (is_scale(a)) {
+        plan_scale(a);
+        return;
+    }
     ptrdiff_t step = a->rows.in_step, span = a->R - 1;
     a->stage_cols = ceil_div((a->cols.max_count - 1) * step + span + 1, step);
     a->stage_row = step * a->stage_cols;
@@ -131,6 +136,10 @@ KERNEL_PLAN(conv_depthwise) {
 
 KERNEL_RUN(conv_depthwise) {
     const cg_conv_args *a = args_;
+    if (is_scale(a)) {
+        run_scale(a, begin, end);
+        return;
+    }
     REAL *stage = scratch_, *line = (REAL *)((char *)scratch_ + a->result_at);
     ptrdiff_t step = a->rows.in_step, cols = a->cols.max_count;
     const cg_phase *rows = a->rows.phase, *columns = a->cols.phase;

@@ -145,7 +145,20 @@ cdef int direct_kernel(Plan plan, const cg_conv_args *args) noexcept:
         return CG_KERNEL_conv_depthwise if args.cols.out_step == 1 else CG_KERNEL_conv_depthwise_strided_grad
     if args.groups > 1 and args.C == 1 and args.K == 1 and args.x_at.stride_c == 1 and args.y_at.stride_c == 1:
         return CG_KERNEL_conv_depthwise_channels
+    if args.groups > 1 and args.C == 1 and args.K == 1 and args.R == 1 and args.S == 1:
+        if keeps_planes(args, &args.x_at) and keeps_planes(args, &args.y_at):
+            return CG_KERNEL_conv_depthwise
     return CG_KERNEL_conv_correlate
+
+
+cdef bint keeps_planes(const cg_conv_args *args, const cg_strides *at) noexcept:
+    """Whether every pixel of the source has a result, and all planes follow each other."""
+    return (
+        args.rows.n_phases == 1 and args.rows.max_count == args.H and args.rows.min_offset == 0
+        and args.cols.n_phases == 1 and args.cols.max_count == args.W and args.cols.min_offset == 0
+        and at.stride_w == 1 and (args.H == 1 or at.stride_h == args.W) and at.stride_c == args.H * args.W
+        and (args.N == 1 or at.stride_n == args.groups * at.stride_c)
+    )
 
 
 cdef enum:
