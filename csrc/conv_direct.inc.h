@@ -73,6 +73,9 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
     const int copies = a->vectors_over_pixels && at.stride_w == 1 && classes == 1 && !a->stream_rows;
     const int together = at.stride_w == 1 && step_h == wide && !copies;
     int stream = a->stream_rows && at.stride_w == 1 && classes == 1 && wide % (ptrdiff_t)(64 / sizeof(REAL)) == 0;
+    /* finished on their way */
+    const int at_once = a->vectors_over_pixels && at.stride_w == 1 && classes == 1 && FINISHES(a) &&
+                        (a->activation == CG_RELU || a->activation == CG_IDENTITY);
     if (at.stride_w == 1 && step_h == wide && classes == 1 && (!a->vectors_over_pixels || a->stage_row == wide)) {
         wide *= rows; /* rows follow each other */
         rows = 1;
@@ -88,6 +91,12 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
             }
             if (a->vectors_over_pixels) {
                 const REAL *from = result + i * a->stage_row;
+                if (at_once) {
+                    finish_rows(a->activation, 0, from, flat,
+                                a->residual ? (const REAL *)a->residual + (y - (REAL *)a->y) : 0, y, at.stride_c, n,
+                                wide);
+                    continue;
+                }
                 for (ptrdiff_t k = 0; k < n; k++, from += flat) {
                     REAL *to = y + k * at.stride_c;
                     if (stream && (uintptr_t)to % 64 == 0)
@@ -120,7 +129,7 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
                     for (ptrdiff_t k = 0; k < n; k += at.stride_c == 1 ? n : 1)
                         FINISH(a, y + j * at.stride_w + k * at.stride_c, at.stride_c == 1 ? n : 1);
         }
-        for (ptrdiff_t k = 0; k < n && FINISHES(a) && together; k++)
+        for (ptrdiff_t k = 0; k < n && FINISHES(a) && together && !at_once; k++)
             FINISH(a, y - rows * step_h + k * at.stride_c, rows * wide);
     }
 }
