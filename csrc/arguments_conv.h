@@ -61,6 +61,8 @@ typedef struct {
     double parameter;
     int samples_are_pixels; /* then nothing may depend on how many pixels there are */
     int all_packed;         /* `packed` holds or will hold all weights: input is staged once for as many as possible */
+    ptrdiff_t shuffle; /* conv_depthwise only: group g reads plane g % shuffle * (groups / shuffle) + g / shuffle of
+                        * x; 0: plane g */
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
     int pointwise, copies;           /* as in conv_pointwise.inc.h, whose panels are copies */

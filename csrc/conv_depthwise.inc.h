@@ -153,7 +153,8 @@ KERNEL_RUN(conv_depthwise) {
     for (ptrdiff_t block = begin; block < end; block++) {
         ptrdiff_t i = block % a->n_row_blocks * a->block_rows, group = block / a->n_row_blocks % a->groups;
         ptrdiff_t n = block / a->n_row_blocks / a->groups, count = MIN(a->block_rows, a->rows.max_count - i);
-        const REAL *x = (const REAL *)a->x + n * a->x_at.stride_n + group * a->x_at.stride_c;
+        ptrdiff_t plane = a->shuffle ? group % a->shuffle * (a->groups / a->shuffle) + group / a->shuffle : group;
+        const REAL *x = (const REAL *)a->x + n * a->x_at.stride_n + plane * a->x_at.stride_c;
         stage_frame(stage, &frame, i * step, (count - 1) * step + a->R, x, a->x_at.stride_h, a->H, a->W,
                     a->n_row_blocks > 1);
         for (ptrdiff_t k = 0; k < a->K; k++) {

@@ -112,3 +112,58 @@ def test_profiles_name_the_steps_that_run(rng):
     _, times = prepared.profile(normal(rng, 1, 3, 8, 8))
     assert [(name, op) for name, op, _ in times] == [("n0", "Neg"), ("n1", "Relu"), ("n2", "MaxPool")]
     assert all(seconds > 0 for _, _, seconds in times)
+
+
+def shuffle(groups, channels, H=9, W=11, N=1):
+    """Nodes and constants of a shuffle of channels from a to d."""
+    nodes = [("Reshape", "a five", "b", {}), ("Transpose", "b", "c", {"perm": [0, 2, 1, 3, 4]}),
+             ("Reshape", "c four", "d", {})]  # fmt: skip
+    constants = {"five": np.array([N, groups, channels // groups, H, W]), "four": np.array([N, channels, H, W])}
+    return nodes, constants
+
+
+@pytest.mark.parametrize("stride, kernel", [(1, 3), (2, 3), (2, 5)])
+@pytest.mark.parametrize("groups, N", [(2, 1), (3, 2), (4, 1), (12, 3)])
+def test_depthwise_convolutions_take_shuffled_channels(groups, N, stride, kernel, rng):
+    links, constants = shuffle(groups, 12, N=N)
+    conv = ("Conv", "d w k", "e", {"group": 12, "strides": [stride] * 2, "pads": [kernel // 2] * 4})
+    nodes = [("Neg", "x", "a", {}), *links, conv, ("Relu", "e", "f", {}), ("Neg", "f", "y", {})]
+    constants |= {"w": normal(rng, 12, 1, kernel, kernel), "k": normal(rng, 12)}
+    x = normal(rng, N, 12, 9, 11)
+    prepared = check(model_of(nodes, {"x": x.shape}, "y", constants), {"x": x})
+    assert set(steps(prepared)) == {"Neg", "Conv"}
+
+
+@pytest.mark.parametrize("case", ["channels", "read", "returned", "full", "perm", "one tap", "no image"])
+def test_shuffles_that_stay(case, rng):
+    links, constants = shuffle(3, 12)
+    constants |= {"w": normal(rng, 12, 1, 3, 3)}
+    nodes = [("Neg", "x", "a", {}), *links, ("Conv", "d w", "e", {"group": 12}), ("Neg", "e", "y", {})]
+    outputs = "y"
+    if case == "channels":  # no whole groups come back
+        constants["five"], nodes[2] = np.array([1, 2, 3, 18, 11]), ("Transpose", "b", "c", {"perm": [0, 2, 1, 3, 4]})
+    elif case == "read":
+        nodes.append(("Abs", "d", "z", {}))
+        outputs = "y z"
+    elif case == "returned":
+        outputs = "y d"
+    elif case == "full":
+        constants["w"], nodes[4] = normal(rng, 5, 12, 3, 3), ("Conv", "d w", "e", {})
+    elif case == "perm":
+        constants["five"] = np.array([1, 3, 4, 9, 11])
+        nodes[2] = ("Transpose", "b", "c", {"perm": [0, 2, 1, 4, 3]})
+    elif case == "one tap":
+        constants["w"] = normal(rng, 12, 1, 1, 1)
+    else:
+        constants["four"] = np.array([1, 12, 11, 9])
+    prepared = check(model_of(nodes, {"x": (1, 12, 9, 11)}, outputs, constants), {"x": normal(rng, 1, 12, 9, 11)})
+    assert "Reshape" in steps(prepared) or case == "no image"
+
+
+def test_shuffles_before_residual_blocks(rng):
+    links, constants = shuffle(3, 12)
+    constants |= {"w": normal(rng, 12, 1, 3, 3)}
+    nodes = [("Neg", "x", "a", {}), *links, ("Conv", "d w", "e", {"group": 12, "pads": [1] * 4}),
+             ("Add", "e a", "f", {}), ("Relu", "f", "g", {}), ("Neg", "g", "y", {})]  # fmt: skip
+    prepared = check(model_of(nodes, {"x": (1, 12, 9, 11)}, "y", constants), {"x": normal(rng, 1, 12, 9, 11)})
+    assert set(steps(prepared)) == {"Neg", "Conv"}

@@ -409,11 +409,21 @@ def pack(shape, x, weight, out):
     return packed
 
 
-def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out, residual=None):
+def may_shuffle(shape):
+    """Whether `forward_packed` takes `shuffle` for NCHW images of this shape."""
+    cdef Plan plan = plan_of(shape, FORWARD, True)
+    return plan.depthwise and not plan.m and not plan.channels_last
+
+
+def forward_packed(
+    shape, PackedWeights packed, x, weight, bias, int activation, double parameter, out, residual=None,
+    ptrdiff_t shuffle=0,
+):
     """`forward` of a contiguous x with weights that `pack` packed; `weight` and `bias` are the contiguous originals.
 
     `residual`, contiguous, of the shape of out, is added before the activation; NCHW only. It is apart from out, or out
-    itself where `adds_in_place`.
+    itself where `adds_in_place`. With `shuffle`, where `may_shuffle`, x's channels lie in that many groups and are taken
+    from each group in turn.
     """
     cdef cg_conv_args args
     cdef cg_winograd_args wino
@@ -430,6 +440,7 @@ def forward_packed(shape, PackedWeights packed, x, weight, bias, int activation,
         return
     args.packed = packed.data
     args.all_packed = packed.data != NULL
+    args.shuffle = shuffle
     execute(direct_kernel(plan, &args), dtype, &args)
 
 

@@ -125,6 +125,7 @@ cdef extern from "kernels.h" nogil:
         int activation
         double parameter
         int samples_are_pixels, all_packed
+        ptrdiff_t shuffle
         int vectors_over_pixels, by_samples, in_place
         ptrdiff_t n_taps, c_chunk, n_chunks, k_group, n_k_groups, block_n, block_rows, block_cols
         size_t packed_bytes

@@ -152,16 +152,21 @@ class PackedConv2d(Generic[Float]):
             )
         return deliver(target, out)
 
-    def _bound(self, batch: int, activation: Activation | None) -> Callable[..., object] | None:
+    def _bound(self, batch: int, activation: Activation | None, shuffle: int = 0) -> Callable[..., object] | None:
         """For `integrations`: run(x, out, residual=None) for one batch size with an activation of its own and without
-        checks, on C-contiguous arrays that do not overlap; None where the twin computes."""
+        checks, on C-contiguous arrays that do not overlap; None where the twin computes. With `shuffle` x's channels
+        lie in that many groups and are taken from each in turn; None where no kernel does that."""
         if self._packed is None:
             return None
         code, parameter = resolve("prepack_conv2d", activation)
         shape = conv_shape("prepack_conv2d", "x", 2, (batch, *self._shape.input_shape[1:]), self._weight.shape,
                            *self._options)  # fmt: skip
+        if shuffle and not _native.may_shuffle(shape):
+            return None
         forward, packed, weight, bias = _native.forward_packed, self._packed, self._weight, self._bias
-        return lambda x, out, residual=None: forward(shape, packed, x, weight, bias, code, parameter, out, residual)
+        return lambda x, out, residual=None: forward(
+            shape, packed, x, weight, bias, code, parameter, out, residual, shuffle
+        )
 
     def _adds_in_place(self, batch: int) -> bool:
         """Whether the residual and `out` of `_bound` may be one array."""

@@ -127,7 +127,7 @@ def bound(a: SimpleNamespace, x_shape: tuple[int, ...], activation: Any) -> Any:
     """run(x, out, residual=None) of a settled Conv with constant weights that has run before, without checks; None
     where there is none."""
     packed = _settled_pack(a, x_shape)
-    return packed and packed._bound(x_shape[0], activation)
+    return packed and packed._bound(x_shape[0], activation, getattr(a, "shuffle", 0))
 
 
 def adds_in_place(a: SimpleNamespace, x_shape: tuple[int, ...]) -> bool:

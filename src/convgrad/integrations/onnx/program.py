@@ -16,7 +16,6 @@ import math
 import threading
 import time
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,8 @@ import numpy as np
 from ..._native.memory import cache_info, empty, empty_cache
 from .fusion import call
 from .graph import Graph, Node, Value, check_size
-from .kernels import ACTIVATIONS, activation_of, adds_in_place, bound
+from .joined import Seen, with_residuals, with_shuffles
+from .kernels import adds_in_place
 from .operators import TABLE
 from .settled import Run, copies_of, copy_all, kernel_of
 
@@ -67,17 +67,6 @@ class Step:
     views: bool = False  # made once, nothing to run
     bound: Run | None = None  # run(x, out, *others) without checks
     arguments: tuple[Any, ...] | None = None  # of `bound`, where they are the same in every run
-
-
-@dataclass(eq=False, slots=True)
-class Seen:
-    """What the watched run told of a value."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    dynamic: bool
-    view_of: str | None = None
-    contiguous: bool = True
 
 
 @dataclass(eq=False)
@@ -156,7 +145,7 @@ class Program:
 
     def _plan(self, nodes: list[Node], constants: dict[str, Value], seen: dict[str, Seen]) -> None:
         wanted = {port.name for port in self.graph.outputs}
-        nodes = _with_residuals(nodes, seen, wanted)
+        nodes = with_shuffles(with_residuals(nodes, seen, wanted), seen, wanted)
         last: dict[str, int] = {}
         for i, node in enumerate(nodes):
             last.update((name, i) for name in node.inputs)
@@ -341,49 +330,6 @@ def _shaping(node: Node) -> list[str]:
     """The inputs of a node whose numbers decide the shapes of its results."""
     positions = TABLE[node.op].shaping
     return [name for i, name in enumerate(node.inputs) if i in positions]
-
-
-def _with_residuals(nodes: list[Node], seen: dict[str, Seen], wanted: set[str]) -> list[Node]:
-    """Nodes where a convolution adds the other operand of the addition behind it, and does the activation behind that.
-
-    Where both operands are convolutions the later one adds. It runs where it stood, or at the addition if the other
-    operand is made in between.
-    """
-    made = {name: i for i, node in enumerate(nodes) for name in node.outputs}
-    readers: dict[str, list[int]] = {}
-    for i, node in enumerate(nodes):
-        for name in node.inputs:
-            readers.setdefault(name, []).append(i)
-    result: list[Node | None] = list(nodes)
-    for i, node in enumerate(nodes):
-        if node.op not in ("Add", "Sum") or len(node.inputs) != 2 or seen[node.outputs[0]].dynamic:
-            continue
-        if any(name not in seen for name in node.inputs):
-            continue  # a constant
-        shapes = [(seen[name].shape, seen[name].dtype) for name in node.inputs]
-        for at in sorted((made.get(name, -1) for name in node.inputs), reverse=True):
-            conv = result[at] if at >= 0 else None
-            if conv is None or conv.op != "Conv" or len(conv.inputs) > 1 or conv.a.activation or len(shapes[0][0]) != 4:
-                continue
-            name = conv.outputs[0]
-            free = readers[name] == [i] and name not in wanted and name in node.inputs
-            if not free or shapes[0] != shapes[1] or bound(conv.a, seen[conv.inputs[0]].shape, None) is None:
-                continue
-            other = node.inputs[1 - node.inputs.index(name)]
-            if not seen[other].contiguous:
-                continue
-            output, result[i], activation = node.outputs[0], None, None
-            following = readers.get(output, [])
-            if len(following) == 1 and output not in wanted and nodes[following[0]].op in ACTIVATIONS:
-                activation = activation_of(nodes[following[0]].a)
-                output, result[following[0]] = nodes[following[0]].outputs[0], None
-            a = SimpleNamespace(**{**vars(conv.a), "activation": activation})
-            place = at if made.get(other, -1) < at else i
-            result[at] = None
-            result[place] = Node("Conv", conv.name, [conv.inputs[0], other], [output], a)
-            made[output] = place
-            break
-    return [node for node in result if node is not None]
 
 
 def _place(storages: list[Storage]) -> int:
