@@ -226,12 +226,14 @@ KERNEL_RUN(winograd_grad_weight) {
     ptrdiff_t row = round_up(a->C, LANES);
     REAL *du = (REAL *)a->du + begin * row;
     const ptrdiff_t n = a->points * a->sums;
-    for (ptrdiff_t i = 1; i < a->n_sums; i++)
-        for (ptrdiff_t p = 0; p < n; p++)
-            for (ptrdiff_t j = 0; j < (end - begin) * row; j += LANES) {
-                REAL *to = du + p * a->point_u + j;
-                v_store(to, v_load(to) + v_load(to + i * n * a->point_u));
-            }
+    for (ptrdiff_t p = 0; p < n && a->n_sums > 1; p++)
+        for (ptrdiff_t j = 0; j < (end - begin) * row; j += LANES) {
+            REAL *to = du + p * a->point_u + j;
+            vec sum = v_load(to);
+            for (ptrdiff_t i = 1; i < a->n_sums; i++) /* all at once: each is read from memory, in a run of its own */
+                sum += v_load(to + i * n * a->point_u);
+            v_store(to, sum);
+        }
     gradient_weights(a, a->k0 + begin, end - begin, 0, a->C, du, row, a->point_u);
 }
 
