@@ -29,7 +29,9 @@ cdef enum:
     OWN_AXIS_TILES = 192  # the same along one axis: there are fewer points
     OWN_PRODUCTS = 262144  # along one axis, bytes at most: more are better added to in memory that threads share
     OWN_BYTES = 2202009  # at most: its inputs, gradients and products
-    OWN_RANGES = 4  # at least
+    OWN_SUMS = 8  # of products: up to as many ranges are added up in the same order by either way
+    OWN_RANGES = 3  # at least, for several threads
+    GROUP_RANGES = 4  # the same in several groups of channels
     RANGE_BYTES = 524288  # of one point of a range, where only one axis is transformed: there are few points
     PAD = 1024  # elements by which a buffer may exceed the plain product of its sizes, for each point
     ROWS = 1  # cg_winograd_args.axis
@@ -182,7 +184,8 @@ cdef ptrdiff_t gradient_rows(const cg_winograd_args *args, int dtype, ptrdiff_t 
 
 cdef bint tiles_apart(cg_winograd_args *args, int dtype) noexcept:
     """Set args.range_tiles, by which the sums of the gradient by the weight are cut. Whether each thread is to take
-    ranges of its own, which fit its cache together with their products, through all steps."""
+    ranges of its own, which fit its cache together with their products, through all steps: the more there are, the less
+    it costs to add up their sums; few are for several threads only."""
     cdef ptrdiff_t C = round_up(args.C, tables[dtype].lanes), K = round_up(args.K, tables[dtype].lanes)
     cdef ptrdiff_t size = 8 if dtype else 4, cols = tile_cols(args), products = C * K * sums(args), rows = OWN_TILES
     if args.axis:
@@ -195,7 +198,13 @@ cdef bint tiles_apart(cg_winograd_args *args, int dtype) noexcept:
         args.range_tiles = gradient_rows(args, dtype, C, channels_at_once(args, dtype)) * cols
         return False
     args.range_tiles = rows * cols
-    return tile_rows(args) >= OWN_RANGES * rows
+    if tile_rows(args) > OWN_SUMS * rows:
+        return True
+    if args.groups > 1:
+        return tile_rows(args) >= GROUP_RANGES * rows
+    plan(CG_KERNEL_winograd_grad_ranges, dtype, args)
+    args.n_sums = 0
+    return tile_rows(args) >= OWN_RANGES * rows and threads_for(&args.task) > 1
 
 
 cdef bint all_tiles_at_once(cg_winograd_args *args, int dtype) noexcept:
