@@ -241,7 +241,7 @@ def test_convolutions_write_over_a_residual_that_nobody_reads_later(rng, channel
         prepared = check(model, {"x": normal(rng, batch, channels, 7, 9) / 8}, 1e-3)
         (program,) = prepared._programs.values()
         adding = [step for step in program.steps if step.node.op == "Conv" and len(step.inputs) > 1]
-        residuals = [program._table[step.inputs[1]] for step in adding]
+        residuals = [program.rest.table[step.inputs[1]] for step in adding]
         over = [np.may_share_memory(step.out, z) for step, z in zip(adding, residuals, strict=True)]
         native = convgrad.get_backend() == "native"
         assert over == [native and channels >= 12 and kernel == 1, False, native]

@@ -26,6 +26,11 @@ class Seen:
     view_of: str | None = None
     contiguous: bool = True
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that the value takes where it is contiguous."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 def with_residuals(nodes: list[Node], seen: dict[str, Seen], wanted: set[str]) -> list[Node]:
     """Nodes where a convolution adds the other operand of the addition behind it, and does the activation behind that.

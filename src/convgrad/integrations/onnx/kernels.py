@@ -75,7 +75,7 @@ def _window_problem(a: SimpleNamespace, dtypes: list[Any]) -> str | None:
 _LARGE = 1 << 25  # bytes
 
 
-def _algorithm(shape: tuple[int, ...]) -> Algorithm:
+def algorithm_for(shape: tuple[int, ...]) -> Algorithm:
     """Winograd's weights are four times as many: with few pixels it waits for them (512 channels of 7x7, Xeon with
     AVX-512: 95 GFLOP/s, direct 112)."""
     return "direct" if shape[0] * -(-shape[2] // 4) * -(-shape[3] // 4) < 10 else "auto"
@@ -85,7 +85,7 @@ def _packed(
     a: SimpleNamespace, x: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> PackedConv2d[Any]:
     """The convolution of a node with constant weights, packed for the shape of one sample of x."""
-    algorithm = _algorithm(x.shape)
+    algorithm = algorithm_for(x.shape)
     packed = a.packs.get((algorithm, *x.shape[1:]))
     if packed is None:
         if a.fixed_weight.nbytes > _LARGE:
@@ -137,7 +137,7 @@ def adds_in_place(a: SimpleNamespace, x_shape: tuple[int, ...]) -> bool:
 
 
 def _settled_pack(a: SimpleNamespace, x_shape: tuple[int, ...]) -> PackedConv2d[Any] | None:
-    return a.packs.get((_algorithm(x_shape), *x_shape[1:])) if len(x_shape) == 4 else None
+    return a.packs.get((algorithm_for(x_shape), *x_shape[1:])) if len(x_shape) == 4 else None
 
 
 @operator("ConvTranspose", out=True, floats=True, problem=_window_problem)
