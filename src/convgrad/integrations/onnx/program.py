@@ -268,7 +268,8 @@ class Program:
     def _settled(self, inputs: dict[str, Value], profile: bool) -> list[Value]:
         table, times = self.rest.table.copy(), self.times if profile else None  # type: ignore[union-attr]
         for name, i in self._inputs:
-            table[i] = inputs[name]
+            x = inputs[name]
+            table[i] = x if x.flags.c_contiguous else x.copy()  # as kernels want it; `copy` is in C order
         for i, (shape, dtype) in self._fresh.items():
             table[i] = empty(shape, dtype)
         if self._workers:
