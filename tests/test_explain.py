@@ -188,9 +188,20 @@ def test_errors_of_explain(call, error, message):
     assert str(caught.value) == message
 
 
-def test_ranges_of_tile_rows_are_those_that_the_sums_are_cut_by():
-    """Few channels have ranges of their own size, which hold as well where there are too few for every thread."""
-    told = functional.explain_conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=1, direction="grad_weight")
-    assert told["blocking"] == "4 tile rows and 64 output channels at a time"
-    told = functional.explain_conv2d((2, 64, 56, 56), (64, 64, 3, 3), padding=1, direction="grad_weight")
-    assert told["blocking"] == "each thread ranges of 56 tiles of its own, 7 sums of products"
+@pytest.mark.parametrize(
+    ("batch", "n", "blocking"),
+    [
+        (1, 1, "4 tile rows and 64 output channels at a time"),
+        (2, 1, "4 tile rows and 64 output channels at a time"),
+        (3, 1, "each thread ranges of 56 tiles of its own, 8 sums of products"),
+        (1, 2, "each thread ranges of 56 tiles of its own, 4 sums of products"),
+        (2, 2, "each thread ranges of 56 tiles of its own, 7 sums of products"),
+    ],
+)
+def test_ranges_of_tile_rows_are_those_that_the_sums_are_cut_by(batch, n, blocking):
+    """Few channels have ranges of their own size, also where all threads share them: few on one thread."""
+    if n > 1 and not runtime.has_openmp:
+        pytest.skip("built without OpenMP: one thread")
+    with threads(n):
+        told = functional.explain_conv2d((batch, 64, 56, 56), (64, 64, 3, 3), padding=1, direction="grad_weight")
+    assert told["blocking"] == blocking
