@@ -28,6 +28,7 @@ SELECTED = (
     "test_activation.py",
     "test_conv.py",
     "test_conv_grad.py",
+    "test_conv_rows.py",
     "test_conv_scale.py",
     "test_convolve.py",
     "test_dense.py",
