@@ -422,8 +422,8 @@ def forward_packed(
     """`forward` of a contiguous x with weights that `pack` packed; `weight` and `bias` are the contiguous originals.
 
     `residual`, contiguous, of the shape of out, is added before the activation; NCHW only. It is apart from out, or out
-    itself where `adds_in_place`. With `shuffle`, where `may_shuffle`, x's channels lie in that many groups and are taken
-    from each group in turn.
+    itself where `adds_in_place`. With `shuffle`, where `may_shuffle`, x's channels lie in that many groups and are
+    taken from each group in turn.
     """
     cdef cg_conv_args args
     cdef cg_winograd_args wino
@@ -445,7 +445,7 @@ def forward_packed(
 
 
 def adds_in_place(shape, PackedWeights packed, x, weight, out):
-    """Whether the residual of `forward_packed` may be `out`; x and out are contiguous arrays of that call's shapes."""
+    """Whether the residual of `forward_packed` may be `out`; x and out are contiguous arrays of the call's shapes."""
     cdef cg_conv_args args
     cdef cg_winograd_args wino
     cdef Plan plan = fill(shape, FORWARD, x, weight, None, 0, 0.0, out, &args, &wino, packed.strict)

@@ -55,17 +55,19 @@ cdef extern from *:
        a system may wake a worker on the processor of the thread that woke it. */
     static void cg_meet(cg_shares *shares, unsigned n) {
         __atomic_add_fetch(&shares->arrived, 1, __ATOMIC_ACQ_REL);
-        for (int tries = 0; __atomic_load_n(&shares->arrived, __ATOMIC_ACQUIRE) < n; tries++)
-            if (tries > 1000)
+        for (int tries = 0; __atomic_load_n(&shares->arrived, __ATOMIC_ACQUIRE) < n;) {
+            if (tries == 1000)
                 sched_yield();
-    #if defined(__x86_64__) || defined(__i386__)
             else
-                __builtin_ia32_pause();
+                tries++;
+    #if defined(__x86_64__) || defined(__i386__)
+            __builtin_ia32_pause();
     #endif
+        }
     }
     #if defined(__linux__)
-    /* Where idle virtual processors count as taken, Linux wakes a worker on the processor of the thread that woke it, and
-       both share that for milliseconds: the worker goes to another one that it may use. */
+    /* Where idle virtual processors count as taken, Linux wakes a worker on the processor of the thread that woke it,
+       and both share that for milliseconds: the worker goes to another one that it may use. */
     static int cg_processor(void) { return sched_getcpu(); }
     static void cg_leave_processor(int processor) {
         cpu_set_t all, others;
@@ -331,8 +333,8 @@ cdef void run_one(
 
 
 cdef void run_shares(
-    cg_run_fn *run, const void *args, ptrdiff_t n_blocks, char *scratch, size_t stride, int n_shares, bint flush, int me,
-    cg_shares *shares
+    cg_run_fn *run, const void *args, ptrdiff_t n_blocks, char *scratch, size_t stride, int n_shares, bint flush,
+    int me, cg_shares *shares
 ) noexcept nogil:
     """This thread's share, and those of threads that are late."""
     cdef int i, t
