@@ -182,10 +182,19 @@ class Page:
     def until(self, expression):
         """Wait until a JavaScript expression is true."""
         deadline = time.monotonic() + PATIENCE
-        while not self.run(expression):
+        while not self._is_true(expression):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"never true: {expression}")
             time.sleep(0.05)
+
+    def _is_true(self, expression):
+        """Whether it is; not while the page makes way for another one."""
+        try:
+            return self.run(expression)
+        except RuntimeError as error:
+            if "navigated" in str(error):
+                return False
+            raise
 
     def press(self, key, times=1):
         """Press a key of KEYS, or type a character."""

@@ -219,6 +219,32 @@ static void check_moves(void) {
         same("v_zip_low", i, a[i], b[i], low.lane[i], zipped[i]);
         same("v_zip_high", i, a[i], b[i], high.lane[i], zipped[LANES + i]);
     }
+#if LANES > 1
+    lanes_t one = lanes_of(v_slide_1(v_load(a), v_load(b))), two = lanes_of(v_slide_2(v_load(a), v_load(b)));
+    for (int i = 0; i < LANES; i++) {
+        same("v_slide_1", i, a[i], b[i], one.lane[i], both[i + 1]);
+        same("v_slide_2", i, a[i], b[i], two.lane[i], both[i + 2]);
+    }
+#endif
+#ifdef V_LOAD_WHERE
+    for (int n = 0; n <= LANES; n++) {
+        lanes_t some = lanes_of(V_LOAD_WHERE(v_lt(v_load(a), v_set1((REAL)(n + 1))), a, v_load(b)));
+        for (int i = 0; i < LANES; i++)
+            same("V_LOAD_WHERE", i, a[i], b[i], some.lane[i], i < n ? a[i] : b[i]);
+    }
+#endif
+#ifdef V_LOAD_COLUMNS
+    REAL table[LANES][6];
+    vec columns[4];
+    for (int i = 0; i < 6 * LANES; i++)
+        table[i / 6][i % 6] = i % 5 ? (REAL)i : special[i % n_special];
+    v_load_columns(table[0], 6, columns);
+    for (int c = 0; c < 4; c++) {
+        lanes_t column = lanes_of(columns[c]);
+        for (int i = 0; i < LANES; i++)
+            same("v_load_columns", i, (REAL)c, 0, column.lane[i], table[i][c]);
+    }
+#endif
     for (int s = 0; s < n_special; s++) {
         for (int i = 0; i < LANES; i++) {
             for (int j = 0; j < LANES; j++)
