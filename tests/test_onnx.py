@@ -294,8 +294,8 @@ def test_elementwise_steps_work_in_place_only_where_the_input_dies(rng):
     assert program.block.nbytes <= 3 * 256 + programs.ALIGNMENT
 
 
-def test_concatenations_are_written_in_place(rng):
-    """A dense block: each result is read by the next concatenation and by a layer of its own."""
+def dense_block(rng):
+    """Each result is read by the next concatenation and by a layer of its own."""
     nodes, constants = [("Relu", "x", "c0", {})], {}
     for i in range(4):
         constants[f"w{i}"] = normal(rng, 4, 8 + 4 * i, 3, 3) / 8
@@ -304,6 +304,11 @@ def test_concatenations_are_written_in_place(rng):
             ("Concat", f"c{i} g{i}", f"c{i + 1}", dict(axis=1)),
         ]
     nodes.append(("Sigmoid", "c4", "y", {}))
+    return nodes, constants
+
+
+def test_concatenations_are_written_in_place(rng):
+    nodes, constants = dense_block(rng)
     model = model_of(nodes, {"x": (1, 8, 6, 6)}, "y", constants)
     prepared = check(model, {"x": normal(rng, 1, 8, 6, 6)})
     (program,) = prepared._programs.values()

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from test_onnx import chain, check, model_of, norm_constants, normal
+from test_onnx import chain, check, dense_block, model_of, norm_constants, normal
 
 import convgrad
 from convgrad.integrations import onnx as backend
@@ -122,14 +122,7 @@ def test_memory_is_that_of_one_sample_for_each_thread(rng, sliced):
 
 
 def test_dense_blocks_are_joined_sample_by_sample(rng, sliced):
-    nodes, constants = [("Relu", "x", "c0", {})], {}
-    for i in range(4):
-        constants[f"w{i}"] = normal(rng, 4, 8 + 4 * i, 3, 3) / 8
-        nodes += [
-            ("Conv", f"c{i} w{i}", f"g{i}", dict(pads=[1, 1, 1, 1])),
-            ("Concat", f"c{i} g{i}", f"c{i + 1}", dict(axis=1)),
-        ]
-    nodes.append(("Sigmoid", "c4", "y", {}))
+    nodes, constants = dense_block(rng)
     program = same_bits(model_of(nodes, {"x": (3, 8, 13, 13)}, "y", constants), {"x": normal(rng, 3, 8, 13, 13)})
     assert program.block.nbytes <= -(-4 * 24 * 169 // 64) * 64 + programs.ALIGNMENT
 

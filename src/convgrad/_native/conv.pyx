@@ -311,12 +311,14 @@ cdef void add_up(floating *out, const floating *partial, ptrdiff_t n_ranges, ptr
 cdef int direct_weight_gradient(int kernel, int dtype, cg_conv_grad_weight_args *args, ptrdiff_t n) except -1:
     """Run a direct gradient by a weight of n numbers."""
     cdef cg_conv_grad_weight_args planned = args[0]  # a plan may swap the operands
+    cdef size_t n_bytes
     plan_kernel(kernel, dtype, &planned)
     if kernel != CG_KERNEL_conv_grad_weight or planned.n_ranges == 1:
         return execute(kernel, dtype, args)
-    args.partial = take(planned.n_ranges * n * (8 if dtype else 4))
+    n_bytes = planned.n_ranges * n * (8 if dtype else 4)
+    args.partial = take(n_bytes)
     if args.partial == NULL:
-        raise MemoryError()
+        raise MemoryError(f"convgrad: no memory for {n_bytes} bytes of sums over ranges of samples")
     try:
         execute(kernel, dtype, args)
         if dtype:
