@@ -3,6 +3,7 @@
 from typing import Any
 
 conv: Any
+conv_packed: Any
 conv_plan: Any
 dense: Any
 elementwise: Any

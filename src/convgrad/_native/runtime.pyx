@@ -373,8 +373,13 @@ cdef int threads_for(const cg_task *task) noexcept:
 
 cdef int execute(int kernel, int dtype, void *args) except -1:
     """Plan and run one kernel; `args` is its argument struct, which begins with a cg_task."""
-    cdef const cg_table *table = tables[dtype]
-    cdef cg_run_fn *run = table.kernel[kernel].run
+    plan(kernel, dtype, args)
+    return run_planned(kernel, dtype, args)
+
+
+cdef int run_planned(int kernel, int dtype, void *args) except -1:
+    """Run one kernel as `plan` planned it."""
+    cdef cg_run_fn *run = tables[dtype].kernel[kernel].run
     cdef cg_task *task = <cg_task *>args
     cdef int n_threads = 1, t
     cdef size_t stride
@@ -384,7 +389,6 @@ cdef int execute(int kernel, int dtype, void *args) except -1:
     cdef bint flush = get_flushes()
 
     CG_COUNT(&calls[dtype][kernel])
-    plan(kernel, dtype, args)
     if task.n_blocks <= 0:
         return 0
     n_threads = threads_for(task)

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, NoReturn
 import numpy as np
 
 from .. import backends
-from .._native import conv as _native
+from .._native import conv_packed as _native
 from .._native import conv_plan, runtime
 from .._native.memory import empty
 from ..activations import resolve
