@@ -94,7 +94,7 @@ typedef struct {
     void *partial; /* OUT where n_ranges > 1: sums of each range of samples, (n_ranges, groups * K, C, R, S) */
     /* filled by the plan */
     int dot_products, in_place, swap, along_pixels;
-    ptrdiff_t n_ranges; /* of samples; 1: grad_weight is written at once */
+    ptrdiff_t n_ranges; /* of samples or rows; 1: grad_weight is written at once */
     ptrdiff_t k_block, n_k_blocks, c_block, n_c_blocks;
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_sample, run;

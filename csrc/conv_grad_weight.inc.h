@@ -2,8 +2,8 @@
  *
  * A block of the work is (group, range of k, range of terms of the weight (c, r, s) in order); it walks over all
  * samples and pixels itself, so each result has one writer and one order of summation: runs of pixels, each summed from
- * zero, added one after the other. Where the weight is small, a block takes only a range of the samples, and the sums
- * of the ranges are added up at last. Two kinds of tile:
+ * zero, added one after the other. Where the weight is small, a block takes only a range of the samples, or of the rows
+ * of a few samples, and the sums of the ranges are added up at last. Two kinds of tile:
  *
  *   broadcast   Vectors over k: grad_output as [pixel][k], x broadcast from the zero-bordered planes, or from x itself
  *               where no window reaches over its border. Where a 1x1 kernel makes the two operands alike, the one with
@@ -16,8 +16,13 @@
 #define GRAD_PIXELS 384
 #define GRAD_STAGE_BYTES (384 << 10)
 #define GRAD_DOT_BYTES (64 << 10) /* of sums along pixels, a vector each */
-#define GRAD_RANGES 4             /* of samples, where the weight has at most as many numbers as this: */
+#define GRAD_RANGES 4             /* of samples or of rows, where the weight has at most as many numbers as this: */
 #define GRAD_SMALL 8192
+
+/* Whether ranges are of rows, not of samples. */
+static int in_rows(const cg_conv_grad_weight_args *a) {
+    return a->N < 8 && a->n_row_blocks > a->N;
+}
 
 KERNEL_PLAN(conv_grad_weight) {
     cg_conv_grad_weight_args *a = args_;
@@ -87,7 +92,7 @@ KERNEL_PLAN(conv_grad_weight) {
                                  a->in_place ? a->N : GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
     a->run = a->block_n * a->block_rows * a->block_cols;
     if (a->groups * a->K * terms <= GRAD_SMALL)
-        a->n_ranges = MAX(1, MIN(GRAD_RANGES, a->N / 4));
+        a->n_ranges = MAX(1, MIN(GRAD_RANGES, (in_rows(a) ? a->n_row_blocks : a->N) / 4));
     /* Fewer terms where there would be too few blocks to share out: that leaves the order of summation alone. */
     ptrdiff_t threads = MAX(1, a->task.threads), least = dot ? 8 : TILE_PIXELS_2;
     ptrdiff_t others = a->n_ranges * a->groups * a->n_k_blocks;
@@ -279,7 +284,11 @@ KERNEL_RUN(conv_grad_weight) {
     for (ptrdiff_t block = begin; block < end && !a->along_pixels; block++) {
         gradient_run b;
         const ptrdiff_t range = block / (a->groups * a->n_k_blocks * a->n_c_blocks), n_ranges = a->n_ranges;
-        const ptrdiff_t first_n = a->N * range / n_ranges, end_n = a->N * (range + 1) / n_ranges;
+        const ptrdiff_t n = in_rows(a) ? a->n_row_blocks : a->N;
+        const ptrdiff_t begins = n * range / n_ranges, ends = n * (range + 1) / n_ranges;
+        const ptrdiff_t first_n = in_rows(a) ? 0 : begins, end_n = in_rows(a) ? a->N : ends;
+        const ptrdiff_t first_i = in_rows(a) ? begins * a->block_rows : 0;
+        const ptrdiff_t end_i = in_rows(a) ? MIN(a->OH, ends * a->block_rows) : a->OH;
         REAL *grad_weight =
             n_ranges > 1 ? (REAL *)a->partial + range * a->groups * a->K * terms : (REAL *)a->grad_weight;
         b.t0 = block % a->n_c_blocks * a->c_block;
@@ -296,10 +305,10 @@ KERNEL_RUN(conv_grad_weight) {
             fill_run(result, 0, a->k_block * a->c_block * LANES);
         int first = 1;
         for (b.n0 = first_n; b.n0 < end_n; b.n0 += a->block_n)
-            for (b.i0 = 0; b.i0 < a->OH; b.i0 += a->block_rows)
+            for (b.i0 = first_i; b.i0 < end_i; b.i0 += a->block_rows)
                 for (b.j0 = 0; b.j0 < a->OW; b.j0 += a->block_cols) {
                     b.n_samples = MIN(a->block_n, end_n - b.n0);
-                    b.rows = MIN(a->block_rows, a->OH - b.i0);
+                    b.rows = MIN(a->block_rows, end_i - b.i0);
                     b.cols = MIN(a->block_cols, a->OW - b.j0);
                     if (!a->in_place)
                         stage_run(a, &b, stage);

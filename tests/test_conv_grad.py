@@ -320,3 +320,15 @@ def test_empty_batch_gives_zero_gradients(backend, layout, dtype):
     assert results[0].shape == grad.shape
     np.testing.assert_array_equal(results[1], np.zeros(weight.shape, dtype))
     np.testing.assert_array_equal(results[2], np.zeros(3, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 2, 7, 8])
+def test_weight_gradient_of_few_large_images_sums_all_rows(backend, batch, dtype, rng, check_close):
+    """Ranges of rows, of several samples, the last run of rows short; ranges of samples from eight on."""
+    for height, width in ((61, 65), (47, 200), (33, 801)):
+        x, grad = rng.standard_normal((batch, 2, height, width)), rng.standard_normal((batch, 40, height, width))
+        x, grad = x.astype(dtype), grad.astype(dtype)
+        result = functional.conv2d_grad_weight(grad, x, 3, padding=1)
+        expected = reference.conv2d_grad_weight(grad.astype(np.float64), x.astype(np.float64), 3, padding=1)
+        check_close(result, expected, batch * height * width, "grad_weight")

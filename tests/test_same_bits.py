@@ -65,6 +65,9 @@ CALLS = {
         draw(4, 48, 40, 40), draw(4, 48, 40, 40), 3, groups=48, **SAME
     ),
     "conv2d_grad_weight few channels": lambda: functional.conv2d_grad_weight(draw(8, 6, 56, 56), draw(8, 1, 60, 60), 5),
+    "conv2d_grad_weight ranges of rows": lambda: functional.conv2d_grad_weight(
+        draw(1, 40, 90, 90), draw(1, 2, 92, 92), 3
+    ),
     "conv2d_grad_bias": lambda: functional.conv2d_grad_bias(draw(8, 16, 70, 70)),
     "conv2d_backward": lambda: functional.conv2d_backward(draw(*Y), draw(*X), draw(*W), **SAME),
     "conv_transpose2d": lambda: functional.conv_transpose2d(draw(*Y), draw(*W), stride=2, **SAME),
