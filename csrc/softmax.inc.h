@@ -10,6 +10,7 @@
 #define SHORT_ROW 32       /* elements of rows that are taken several at a time */
 #define SUM_TERMS 128      /* that one lane adds up */
 #define ROW_RUN (SUM_TERMS * LANES)
+#define ROW_AHEAD (4096 / (ptrdiff_t)sizeof(REAL)) /* at most, that a pass over a row asks memory for what comes */
 
 static const REAL lane_number[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -40,16 +41,15 @@ INLINE vec v_log_lanes(vec v) {
 
 /* The largest element of a row; NaN counts or not, as what is computed from such a row is NaN anyway. */
 static REAL row_max(const REAL *x, ptrdiff_t n) {
-    vec a = v_load_or(x, MIN(n, LANES), -(REAL)INFINITY), b = a;
-    ptrdiff_t i = MIN(n, LANES);
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        a = v_max(a, v_load(x + i));
-        b = v_max(b, v_load(x + i + LANES));
-    }
+    vec m[4];
+    UNROLL for (int j = 0; j < 4; j++) m[j] = v_set1(-(REAL)INFINITY);
+    ptrdiff_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        UNROLL for (int j = 0; j < 4; j++) m[j] = v_max(m[j], v_load(x + i + j * LANES));
     for (; i < n; i += LANES)
-        a = v_max(a, v_load_or(x + i, MIN(n - i, LANES), -(REAL)INFINITY));
+        m[0] = v_max(m[0], n - i < LANES ? v_load_or(x + i, n - i, -(REAL)INFINITY) : v_load(x + i));
     REAL lane[LANES];
-    v_store(lane, v_max(a, b));
+    v_store(lane, v_max(v_max(m[0], m[1]), v_max(m[2], m[3])));
     for (int half = LANES / 2; half; half /= 2)
         for (int j = 0; j < half; j++)
             lane[j] = lane[j] > lane[j + half] ? lane[j] : lane[j + half];
@@ -64,17 +64,22 @@ INLINE vec v_exp_negative(vec x) {
     return v_scale(v_set1(1) + (r * r * v_polynomial(r, exp_q, COUNT(exp_q)) + r), v_power_of(n));
 }
 
-/* Sum of exp(x - max) over a row; the terms go to y where that is not NULL. */
+/* Sum of exp(x - max) over a row; the terms go to y where that is not NULL. What is read next, the next row where rows
+ * are short, is asked for meanwhile: the sweep for the maximum does not compute enough to wait for memory. */
 NOINLINE double row_exp(const REAL *x, REAL max, REAL *y, ptrdiff_t n) {
     const vec top = v_set1(max);
+    const ptrdiff_t ahead = MIN(n, ROW_AHEAD);
     double total = 0;
     for (ptrdiff_t start = 0; start < n; start += ROW_RUN) {
         ptrdiff_t i = start, stop = MIN(start + ROW_RUN, n);
         vec sum = v_zero();
         for (; i + LANES <= stop; i += LANES) {
             vec e = v_exp_negative(v_load(x + i) - top);
-            if (y)
+            PREFETCH_READ(x + i + ahead);
+            if (y) {
+                PREFETCH_WRITE(y + i + STREAM_AHEAD);
                 v_store(y + i, e);
+            }
             sum += e;
         }
         if (i < stop) {
@@ -186,9 +191,10 @@ NOINLINE void softmax_blocks(int is_log, int is_backward, const cg_softmax_args 
     const REAL *x = a->x, *y = a->y;
     REAL *out = a->out;
     if (a->inner == 1) {
-        const ptrdiff_t rows = ceil_div(SOFTMAX_BLOCK, a->K), last = MIN(end * rows, a->outer);
-        for (ptrdiff_t i = begin * rows; i < last; i++) {
-            ptrdiff_t at = i * a->K;
+        const ptrdiff_t rows = ceil_div(SOFTMAX_BLOCK, a->K), first = begin * rows, last = MIN(end * rows, a->outer);
+        for (ptrdiff_t i = first; i < last; i++) {
+            /* Backward begins with the rows that forward wrote last, which the cache still holds. */
+            ptrdiff_t at = (is_backward && a->K > SHORT_ROW ? last - 1 - (i - first) : i) * a->K;
             if (LANES > 1 && a->K <= SHORT_ROW && last - i >= LANES) { /* a row a lane, on the transpose */
                 REAL columns[2][SHORT_ROW * LANES];
                 for (int operand = 0; operand <= is_backward; operand++)
