@@ -18,6 +18,7 @@
 
 typedef struct {
     int threads; /* IN of the plan: how many threads may share the blocks */
+    int flush;   /* 0 before the plan, which may set it: denormals are read and written as zero while it runs */
     ptrdiff_t n_blocks;
     size_t scratch_bytes; /* for each thread */
     double work;          /* about one unit an element moved, or eight multiplications and additions from cache */

@@ -9,7 +9,24 @@
  *   RMSprop, full  the same with a += c1 (g - a), b = c5 b + g / (sqrt(max(s - c4 a^2, 0)) + c3); data -= c2 b
  *
  * A block is a run of CG_OPTIMIZER_BLOCK elements of one parameter. Source: see convgrad.optimizers.
+ *
+ * Where a gradient stays 0, as that of a dead ReLU does, its means decay to denormal numbers, with which a step takes two
+ * to five times as long. A step reads and writes those as zero, where the processor can: no sum changes by more than the
+ * smallest normal number. Only where what is added to a root of squares is so small that squares below that number
+ * count, they are kept.
  */
+#define ROOT_FLOOR (REAL_BYTES == 4 ? 0x1p-38 : 0x1p-457) /* 2^25 or 2^54 roots of the smallest normal number */
+
+/* Whether no result of the step depends on denormals by more than rounding. */
+static int may_flush(const cg_optimizer_args *a) {
+    for (ptrdiff_t i = 0; i < a->n_tensors; i++) {
+        const double *c = a->tensor[i].constant;
+        if (a->rule == CG_ADAM ? !(c[6] >= ROOT_FLOOR * c[5]) : a->rule >= CG_RMSPROP && !(c[3] >= ROOT_FLOOR))
+            return 0;
+    }
+    return 1;
+}
+
 INLINE vec optimizer_update(const int rule, const vec *c, vec g, vec p, vec *s0, vec *s1, vec *s2) {
     if (rule == CG_SGD)
         return p - c[0] * g;
@@ -73,6 +90,7 @@ KERNEL_PLAN(optimizer_step) {
     a->task.scratch_bytes = 0;
     const ptrdiff_t states = a->rule == CG_SGD ? 0 : a->rule == CG_ADAM ? 2 : a->rule == CG_RMSPROP_FULL ? 3 : 1;
     a->task.work = 2.0 * (3 + 2 * states) * a->n_elements;
+    a->task.flush = may_flush(a);
 }
 
 KERNEL_RUN(optimizer_step) {
@@ -102,6 +120,7 @@ KERNEL_RUN(optimizer_step) {
 
 KERNEL_PLAN(gradient_norm) {
     CG_JOIN(optimizer_step_plan__, CG_SUFFIX)(args_);
+    ((cg_optimizer_args *)args_)->task.flush = 0;
 }
 
 /* Squares are summed in vectors, a run at a time, and the runs in double. */

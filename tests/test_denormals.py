@@ -11,6 +11,8 @@ import pytest
 import convgrad
 from convgrad import functional
 from convgrad._native import runtime
+from convgrad.layers import Parameter
+from convgrad.optimizers import SGD, Adam, AdamW, RMSprop
 
 pytestmark = pytest.mark.skipif(not runtime.can_flush_denormals, reason="this processor has no such mode")
 
@@ -115,6 +117,62 @@ def test_for_the_process_and_for_a_context():
     with pytest.raises(KeyError), convgrad.flush_denormals():
         raise KeyError
     assert half().all()
+
+
+FADING = {
+    "momentum": lambda **options: SGD(0.1, momentum=0.7, **options),
+    "nesterov": lambda **options: SGD(0.1, momentum=0.7, nesterov=True, **options),
+    "adam": lambda **options: Adam(betas=(0.7, 0.8), **options),
+    "adamw": lambda **options: AdamW(betas=(0.7, 0.8), **options),
+    "rmsprop": lambda **options: RMSprop(alpha=0.7, **options),
+    "centered": lambda **options: RMSprop(alpha=0.7, momentum=0.8, centered=True, **options),
+}
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("name", FADING)
+def test_optimizers_leave_no_denormals_where_gradients_stay_zero(name, n_threads, rng):
+    """Means decay to zero and not to denormal numbers; the parameters are those of float64, where nothing is lost."""
+    start, grad = rng.standard_normal((2, 70_000)).astype(np.float32)
+    grad[::2] = 0
+    ours, exact = Parameter(start.copy()), Parameter(start.astype(np.float64))
+    optimizer, peer = FADING[name](), FADING[name]()
+    with convgrad.threads(n_threads):
+        for t in range(500):
+            ours.grad, exact.grad = grad, grad.astype(np.float64)
+            optimizer.step([ours])
+            assert caller_keeps_denormals()
+            if t < 20:
+                with convgrad.backend("numpy"):
+                    peer.step([exact])
+            grad = np.zeros_like(grad) if t == 0 else grad
+    states = [value for value in optimizer.state_dict([ours]).values() if value.shape == start.shape]
+    assert states
+    for state in states:
+        assert np.all((state == 0) | (np.abs(state) >= np.finfo(np.float32).tiny))
+    if name in ("momentum", "nesterov"):  # after 20 steps, 0.7^20 of the first step is left to go
+        np.testing.assert_allclose(ours.data, exact.data, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("name, eps", [("adam", 1e-30), ("rmsprop", 1e-30), ("adam", 1e-11), ("rmsprop", 1e-11)])
+def test_squares_count_where_eps_is_as_small_as_they(name, eps):
+    """g^2 is denormal, sqrt(g^2) is not: a step is as in float64, whether it divides by the root or by eps."""
+    start = np.zeros(33, np.float32)
+    ours, exact = Parameter(start), Parameter(start.astype(np.float64))
+    for parameter in (ours, exact):
+        parameter.grad = np.full(33, 1e-20, parameter.dtype)
+        FADING[name](eps=eps).step([parameter])
+    np.testing.assert_allclose(ours.data, exact.data, rtol=1e-2)
+    assert np.all(ours.data != 0)
+
+
+@pytest.mark.parametrize("name", FADING)
+def test_optimizers_take_denormal_parameters_as_zero_and_leave_others(name):
+    parameter = Parameter(np.array([1e-40, -1e-40, 1e-37, np.nan], np.float32))
+    parameter.grad = np.zeros(4, np.float32)
+    FADING[name]().step([parameter])
+    np.testing.assert_array_equal(parameter.data[:2], 0)
+    np.testing.assert_allclose(parameter.data[2:], [1e-37, np.nan], rtol=0.01)
 
 
 def test_threads_with_either_mode_at_once():

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 cdef extern from "kernels.h" nogil:
     ctypedef struct cg_task:
         int threads
+        int flush
         ptrdiff_t n_blocks
         size_t scratch_bytes
         double work

@@ -361,6 +361,7 @@ cdef void run_parallel(
 cdef void plan(int kernel, int dtype, void *args) noexcept:
     """Only plan: fill the planned fields of `args`."""
     (<cg_task *>args).threads = get_threads() if CG_HAS_OPENMP else 1
+    (<cg_task *>args).flush = 0
     tables[dtype].kernel[kernel].plan(args)
 
 
@@ -386,7 +387,7 @@ cdef int run_planned(int kernel, int dtype, void *args) except -1:
     cdef void *block = NULL
     cdef char *scratch = NULL
     cdef bint with_gil
-    cdef bint flush = get_flushes()
+    cdef bint flush = task.flush or get_flushes()
 
     CG_COUNT(&calls[dtype][kernel])
     if task.n_blocks <= 0:
