@@ -89,7 +89,7 @@ KERNEL_PLAN(optimizer_step) {
     a->task.n_blocks = a->n_blocks;
     a->task.scratch_bytes = 0;
     const ptrdiff_t states = a->rule == CG_SGD ? 0 : a->rule == CG_ADAM ? 2 : a->rule == CG_RMSPROP_FULL ? 3 : 1;
-    a->task.work = 2.0 * (3 + 2 * states) * a->n_elements;
+    a->task.work = 0.75 * (3 + 2 * states) * a->n_elements; /* LeNet-5: 16 us on one thread, 45 on two */
     a->task.flush = may_flush(a);
 }
 
