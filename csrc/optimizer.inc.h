@@ -10,10 +10,10 @@
  *
  * A block is a run of CG_OPTIMIZER_BLOCK elements of one parameter. Source: see convgrad.optimizers.
  *
- * Where a gradient stays 0, as that of a dead ReLU does, its means decay to denormal numbers, with which a step takes two
- * to five times as long. A step reads and writes those as zero, where the processor can: no sum changes by more than the
- * smallest normal number. Only where what is added to a root of squares is so small that squares below that number
- * count, they are kept.
+ * Where a gradient stays 0, as that of a dead ReLU does, its means decay to denormal numbers, with which a step takes
+ * two to five times as long. A step reads and writes those as zero, where the processor can: no sum changes by more
+ * than the smallest normal number. Only where what is added to a root of squares is so small that squares below that
+ * number count, they are kept.
  */
 #define ROOT_FLOOR (REAL_BYTES == 4 ? 0x1p-38 : 0x1p-457) /* 2^25 or 2^54 roots of the smallest normal number */
 

@@ -5,9 +5,9 @@ just filled, updates their `data` in place, and keeps what it must remember (mom
 
 Equations and options are PyTorch's, with these differences: `lr` is called learning_rate; clipping is an option of the
 optimizer and leaves the gradients as they are; `amsgrad`, `maximize` and `foreach` do not exist. One native call
-updates all parameters, reading and writing each array once. It takes denormal numbers, to which the means of gradients
-that stay zero fade, as zero (on x86-64 and AArch64, and unless an `eps` below 1e-11, in float64 1e-137, makes squares of
-that size count): with them a step takes two to five times as long.
+updates all parameters, reading and writing each array once. It takes denormal numbers as zero, to which the means of
+gradients that stay zero fade: with them a step takes two to five times as long. (On x86-64 and AArch64, and unless an
+`eps` below 1e-11, in float64 1e-137, makes squares of that size count.)
 """
 
 from __future__ import annotations
