@@ -131,6 +131,7 @@ typedef struct {
     ptrdiff_t tile_h, tile_w;       /* outputs of a tile */
     ptrdiff_t sums, v_rows;         /* kernel rows that are summed over; rows of transformed inputs of one sample */
     int points;
+    int rest_h, rest_w; /* outputs of the last tile along each axis where they are fewer than m, else 0 */
     ptrdiff_t block_rows, block_cols, n_col_blocks, block_tiles;
     ptrdiff_t point_u, point_v, point_m, point_g;
     ptrdiff_t v_at, m_at, stage_at, u_at;

@@ -25,6 +25,7 @@
 #include "conv_grad_weight.inc.h"
 #include "winograd_transforms.inc.h"
 #include "conv_winograd_tiles.inc.h"
+#include "conv_winograd_steps.inc.h"
 #include "conv_winograd.inc.h"
 #include "conv_winograd_grad.inc.h"
 #include "conv_winograd_groups.inc.h"

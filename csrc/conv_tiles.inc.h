@@ -153,21 +153,35 @@ static broadcast_tile tile_of_taps(ptrdiff_t S) {
     return (broadcast_tile){0, 0};
 }
 
+INLINE const broadcast_tile *broadcast_tiles(int kv, int *n_tiles) {
+#if TILE_CHANNELS_MAX >= 4
+    if (kv == 4) {
+        *n_tiles = (int)(sizeof tiles_4 / sizeof *tiles_4);
+        return tiles_4;
+    }
+#endif
+    *n_tiles = kv == 2 ? (int)(sizeof tiles_2 / sizeof *tiles_2) : (int)(sizeof tiles_1 / sizeof *tiles_1);
+    return kv == 2 ? tiles_2 : tiles_1;
+}
+
 /* The smallest tile of kv vectors that does n pixels in as few passes as the largest one. */
 static broadcast_tile broadcast_tile_for(int kv, ptrdiff_t n) {
-    const broadcast_tile *tiles = tiles_1;
-    int n_tiles = (int)(sizeof tiles_1 / sizeof *tiles_1);
-    if (kv == 2)
-        tiles = tiles_2, n_tiles = (int)(sizeof tiles_2 / sizeof *tiles_2);
-#if TILE_CHANNELS_MAX >= 4
-    if (kv == 4)
-        tiles = tiles_4, n_tiles = (int)(sizeof tiles_4 / sizeof *tiles_4);
-#endif
+    int n_tiles;
+    const broadcast_tile *tiles = broadcast_tiles(kv, &n_tiles);
     ptrdiff_t passes = ceil_div(n, tiles[n_tiles - 1].pixels), wanted = ceil_div(n, passes);
     int i = 0;
     while (tiles[i].pixels < wanted)
         i++;
     return tiles[i];
+}
+
+/* The largest one of at most n pixels. */
+static broadcast_tile broadcast_tile_within(int kv, ptrdiff_t n) {
+    int n_tiles;
+    const broadcast_tile *tiles = broadcast_tiles(kv, &n_tiles);
+    while (tiles[n_tiles - 1].pixels > n)
+        n_tiles--;
+    return tiles[n_tiles - 1];
 }
 
 /* Vectors of output channels that the next tile takes of those left. */

@@ -53,22 +53,26 @@ KERNEL_RUN(winograd_grad_output) {
         ptrdiff_t k = block / n_rows * LANES, row0 = a->row0 + block % n_rows * a->block_rows,
                   row1 = MIN(a->row1, row0 + a->block_rows);
         ptrdiff_t width, first = channel_block(K, k, &width);
-        REAL *g = (REAL *)a->g + first * tiles + (row0 - a->row0) * a->tile_cols * width + (k - first);
+        REAL *g = (REAL *)a->g + first * tiles + (k - first);
         for (ptrdiff_t row = row0, n; row < row1; row += n) {
+            const panel b = panel_at(a, row);
             ptrdiff_t sample = row / a->tile_rows, i = row % a->tile_rows;
-            n = MIN(row1 - row, MIN(a->tile_rows - i, most));
+            n = MIN(MIN(row1, b.row1) - row, MIN(a->tile_rows - i, most));
             const REAL *z = (const REAL *)a->grad_output + sample * a->y_at.stride_n + (a->k0 + k) * a->y_at.stride_c;
             stage_lanes(stage, n * a->tile_h, cols, z, &a->y_at, MIN(LANES, K - k), a->OH, a->OW, i * a->tile_h, 0);
-            for (ptrdiff_t r = 0; r < n; r++)
-                for (ptrdiff_t j = 0; j < a->tile_cols; j++, g += width) {
+            for (ptrdiff_t r = 0; r < n; r++) {
+                ptrdiff_t last, place = tile_place(a, &b, row + r, &last);
+                for (ptrdiff_t j = 0; j < a->tile_cols; j++) {
                     const REAL *from = stage + (r * a->tile_h * cols + j * a->tile_w) * LANES;
+                    REAL *to = g + (j < b.cols ? place + j : last) * width;
                     if (a->axis)
-                        gradient_points(a, from, a->axis == 1 ? cols * LANES : LANES, g, width);
+                        gradient_points(a, from, a->axis == 1 ? cols * LANES : LANES, to, width);
                     else if (a->m == 4)
-                        gradient_tile(4, from, cols, g, a->point_g, width);
+                        gradient_tile(4, from, cols, to, a->point_g, width);
                     else
-                        gradient_tile(2, from, cols, g, a->point_g, width);
+                        gradient_tile(2, from, cols, to, a->point_g, width);
                 }
+            }
         }
     }
 }
@@ -85,69 +89,92 @@ KERNEL_PLAN(winograd_grad_products) {
     a->task.work = 0.25 * tiles * a->points * a->C * (a->k1 - a->k0);
 }
 
+/* sums[k - k0][c..c+width-1] of point p = products of `run` tiles of the gradients from t0 on, of the inputs from
+ * v_tile on, `pitch` apart, or with `more` added to what is there. */
+static void gradient_chain(const cg_winograd_args *a, ptrdiff_t p, ptrdiff_t c, ptrdiff_t width, ptrdiff_t k0,
+                           ptrdiff_t k1, ptrdiff_t t0, ptrdiff_t v_tile, ptrdiff_t run, REAL *sums, ptrdiff_t pitch,
+                           const int more, wanted *soon) {
+    const ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols;
+    const ptrdiff_t v_tiles = v_rows_of(a, a->row0, a->row1) * a->tile_cols;
+    const REAL *w = (const REAL *)a->v + p * a->point_v + c * v_tiles + v_tile * width;
+    int32_t offset[GRADIENT_RUN];
+    for (ptrdiff_t k = k0, g_width; k < k1; k += g_width) {
+        g_width = channel_vectors(k1 - k) * LANES;
+        ptrdiff_t n = MIN(g_width, k1 - k);
+        broadcast_tile tile = broadcast_tile_for((int)(width / LANES), n);
+        for (ptrdiff_t t = 0; t < run; t++)
+            offset[t] = (int32_t)(t * g_width);
+        const REAL *from = (const REAL *)a->g + p * a->point_g + k * tiles + t0 * g_width;
+        for (ptrdiff_t q = 0; q < n; q += tile.pixels) {
+            const REAL *x[14];
+            if (n - q < tile.pixels) /* rows beyond the block's last would be those of another thread */
+                tile = broadcast_tile_within((int)(width / LANES), n - q);
+            for (int i = 0; i < tile.pixels; i++)
+                x[i] = from + q + i;
+            ptrdiff_t soon_step;
+            const REAL *line = want_next(soon, run, &soon_step);
+            tile.fn(w, x, offset, run, zeros, more, sums + (k - k0 + q) * pitch, pitch, line, soon_step);
+        }
+    }
+}
+
+/* The same of all tiles that have point p, in runs. Panels follow each other, so that sums are the same however many
+ * are taken at once. */
+static void gradient_panels(const cg_winograd_args *a, ptrdiff_t p, ptrdiff_t c, ptrdiff_t width, ptrdiff_t k0,
+                            ptrdiff_t k1, REAL *sums, ptrdiff_t pitch, int more, wanted *soon) {
+    for (ptrdiff_t row = a->row0; row < a->row1;) {
+        const panel b = panel_at(a, row);
+        ptrdiff_t t, end;
+        places_with(a, &b, (int)p, &t, &end);
+        for (ptrdiff_t run; t < end; t += run, more = 1) {
+            run = MIN(GRADIENT_RUN, end - t);
+            gradient_chain(a, p, c, width, k0, k1, t, t, run, sums, pitch, more, soon);
+        }
+        row = b.row1;
+    }
+    for (ptrdiff_t k = k0; k < k1 && !more; k++) /* no tile has it */
+        fill_run(sums + (k - k0) * pitch, 0, width);
+}
+
+/* The same along one axis, of point p / sums and kernel row p % sums: chains end where ranges of at most
+ * a->range_tiles tiles would, and with samples where those leave a gap in v. */
+static void gradient_axis(const cg_winograd_args *a, ptrdiff_t p, ptrdiff_t c, ptrdiff_t width, ptrdiff_t k0,
+                          ptrdiff_t k1, REAL *sums, ptrdiff_t pitch, int add, wanted *soon) {
+    const ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, sample = a->tile_rows * a->tile_cols;
+    const ptrdiff_t halo = (a->sums - 1) * a->tile_cols;
+    REAL apart[WINOGRAD_WIDTH * WINOGRAD_WIDTH];
+    for (ptrdiff_t t0 = 0, run, group = 0; t0 < tiles; t0 += run) {
+        ptrdiff_t in_range = t0 % a->range_tiles, in_group = in_range % AXIS_GROUP;
+        ptrdiff_t end = MIN(tiles, t0 + MIN(a->range_tiles - in_range, AXIS_GROUP - in_group));
+        if (in_group == 0)
+            group = t0;
+        const int aside = add || group;
+        ptrdiff_t from_sample = a->row0 % a->tile_rows * a->tile_cols + t0; /* tiles since the first one's sample */
+        run = MIN(AXIS_RUN, end - t0);
+        if (halo)
+            run = MIN(run, sample - from_sample % sample);
+        gradient_chain(a, p / a->sums, c, width, k0, k1, t0,
+                       t0 + p % a->sums * a->tile_cols + from_sample / sample * halo, run, aside ? apart : sums,
+                       aside ? WINOGRAD_WIDTH : pitch, t0 > group, soon);
+        for (ptrdiff_t k = k0; k < k1 && aside && t0 + run == end; k++)
+            for (ptrdiff_t j = 0; j < width; j += LANES) {
+                REAL *to = sums + (k - k0) * pitch + j;
+                v_store(to, v_load(to) + v_load(apart + (k - k0) * WINOGRAD_WIDTH + j));
+            }
+    }
+}
+
 /* du[k - k0][c - c0] of point p / sums and kernel row p % sums, at most WINOGRAD_WIDTH channels each way, rows `row`
- * apart: products added up over all tiles of the range. Chains end where ranges of at most a->range_tiles would, so
- * that sums are the same however many are taken at once, and with samples where those leave a gap in v. Meanwhile what
- * `soon` lists (two entries) is fetched into L2. */
+ * apart: products added up over the tiles of the range. Meanwhile what `soon` lists (two entries) is fetched into
+ * L2. */
 static void gradient_products(const cg_winograd_args *a, ptrdiff_t p, ptrdiff_t c0, ptrdiff_t c1, ptrdiff_t k0,
                               ptrdiff_t k1, REAL *du, ptrdiff_t row, int add, wanted *soon) {
-    const ptrdiff_t tiles = (a->row1 - a->row0) * a->tile_cols, sample = a->tile_rows * a->tile_cols;
-    const ptrdiff_t v_tiles = v_rows_of(a, a->row0, a->row1) * a->tile_cols, halo = (a->sums - 1) * a->tile_cols;
-    const REAL *v = (const REAL *)a->v + p / a->sums * a->point_v, *g = (const REAL *)a->g + p / a->sums * a->point_g;
-    int32_t offset[GRADIENT_RUN];
-    REAL apart[WINOGRAD_WIDTH * WINOGRAD_WIDTH];
     for (ptrdiff_t c = c0, width; c < c1; c += width) {
         width = channel_vectors(c1 - c) * LANES;
-        for (ptrdiff_t t0 = 0, run, group = 0; t0 < tiles; t0 += run) {
-            ptrdiff_t in_range = t0 % a->range_tiles, end = a->range_tiles - in_range;
-            if (a->axis) {
-                end = MIN(end, AXIS_GROUP - in_range % AXIS_GROUP);
-                if (in_range % AXIS_GROUP == 0)
-                    group = t0;
-            }
-            end = MIN(tiles, t0 + end);
-            const int aside = a->axis && (add || group), more = a->axis ? t0 > group : add || t0;
-            REAL *sums = aside ? apart : du + c - c0;
-            const ptrdiff_t pitch = aside ? WINOGRAD_WIDTH : row;
-            ptrdiff_t from_sample = a->row0 % a->tile_rows * a->tile_cols + t0; /* tiles since the first one's sample */
-            ptrdiff_t v_tile = t0 + p % a->sums * a->tile_cols + from_sample / sample * halo;
-            run = MIN(a->axis ? AXIS_RUN : GRADIENT_RUN, end - t0);
-            if (halo)
-                run = MIN(run, sample - from_sample % sample);
-            for (ptrdiff_t k = k0, g_width; k < k1; k += g_width) {
-                g_width = channel_vectors(k1 - k) * LANES;
-                ptrdiff_t n = MIN(g_width, k1 - k);
-                broadcast_tile tile = broadcast_tile_for((int)(width / LANES), n);
-                for (ptrdiff_t t = 0; t < run; t++)
-                    offset[t] = (int32_t)(t * g_width);
-                const REAL *from = g + k * tiles + t0 * g_width;
-                for (ptrdiff_t q = 0; q < n; q += tile.pixels) {
-                    const REAL *x[14];
-                    for (int i = 0; i < tile.pixels; i++)
-                        x[i] = from + MIN(q + i, n - 1);
-                    ptrdiff_t soon_step;
-                    const REAL *line = want_next(soon, run, &soon_step);
-                    const REAL *w = v + c * v_tiles + v_tile * width;
-                    REAL *to = sums + (k - k0 + q) * pitch;
-                    if (q + tile.pixels <= n)
-                        tile.fn(w, x, offset, run, zeros, more, to, pitch, line, soon_step);
-                    else { /* rows beyond the block's last would be those of another thread: take the last tile aside */
-                        REAL side[14 * WINOGRAD_WIDTH];
-                        tile.fn(w, x, offset, run, zeros, 0, side, width, line, soon_step);
-                        for (ptrdiff_t i = q; i < n; i++, to += pitch)
-                            for (ptrdiff_t j = 0; j < width; j += LANES) {
-                                vec sum = v_load(side + (i - q) * width + j);
-                                v_store(to + j, more ? v_load(to + j) + sum : sum);
-                            }
-                    }
-                }
-            }
-            for (ptrdiff_t k = k0; k < k1 && aside && t0 + run == end; k++)
-                for (ptrdiff_t j = 0; j < width; j += LANES) {
-                    REAL *to = du + (k - k0) * row + c - c0 + j;
-                    v_store(to, v_load(to) + v_load(apart + (k - k0) * WINOGRAD_WIDTH + j));
-                }
-        }
+        if (a->axis)
+            gradient_axis(a, p, c, width, k0, k1, du + c - c0, row, add, soon);
+        else
+            gradient_panels(a, p, c, width, k0, k1, du + c - c0, row, add, soon);
     }
 }
 

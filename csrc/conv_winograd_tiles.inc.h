@@ -97,6 +97,24 @@ INLINE void input_tile(const int m, const REAL *stage, ptrdiff_t cols, REAL *v, 
     }
 }
 
+/* The same for a tile that has fewer outputs, of m = 4: its points only. */
+static void input_narrow(int rest_h, int rest_w, const REAL *stage, ptrdiff_t cols, REAL *v, ptrdiff_t point) {
+    const int rows = narrow_points(4, rest_h), columns = narrow_points(4, rest_w);
+    vec t[36], d[6], o[6];
+    for (int j = 0; j < 6; j++) {
+        UNROLL for (int i = 0; i < 6; i++) d[i] = v_load(stage + (i * cols + j) * LANES);
+        narrow_bt(rest_h, d, t + j, 6);
+    }
+    for (int i = 0; i < 6; i++) {
+        if (!(rows >> i & 1))
+            continue;
+        narrow_bt(rest_w, t + i * 6, o, 1);
+        for (int j = 0; j < 6; j++)
+            if (columns >> j & 1)
+                v_store(v + (i * 6 + j) * point, o[j]);
+    }
+}
+
 /* The same along one axis: points of staged pixels `step` apart. */
 INLINE void input_points(const int points, const REAL *stage, ptrdiff_t step, REAL *v, ptrdiff_t point,
                          ptrdiff_t width) {
@@ -142,6 +160,23 @@ INLINE void output_tile(const int m, const REAL *p, ptrdiff_t point, vec bias, v
     UNROLL for (int i = 0; i < m; i++) {
         winograd_at(m, t + i * a, 1, y + i * m, 1);
         UNROLL for (int j = 0; j < m; j++) y[i * m + j] += bias;
+    }
+}
+
+/* The same from a tile that has fewer points, of m = 4: rest_h x rest_w of the outputs are right. */
+static void output_narrow(int rest_h, int rest_w, const REAL *p, ptrdiff_t point, vec bias, vec *y) {
+    const int rows = narrow_points(4, rest_h), columns = narrow_points(4, rest_w);
+    vec t[24], c[6];
+    for (int j = 0; j < 6; j++) {
+        const int some = columns >> j & 1 ? rows : 0;
+        for (int i = 0; i < 6; i++)
+            c[i] = some >> i & 1 ? v_load(p + (i * 6 + j) * point) : v_zero();
+        winograd_at(4, c, 1, t + j, 6);
+    }
+    for (int i = 0; i < 4; i++) {
+        winograd_at(4, t + i * 6, 1, y + i * 4, 1);
+        for (int j = 0; j < 4; j++)
+            y[i * 4 + j] += bias;
     }
 }
 

@@ -107,6 +107,43 @@ INLINE void winograd_gt(const int m, const vec *p, const int step, vec *y, const
     }
 }
 
+/* A tile of only `rest` outputs along an axis is F(rest, 3) and needs fewer points. They are taken from those of
+ * F(m, 3), and what depends on the choice is in BT alone, so the transformed weights serve all tiles: three outputs do
+ * without infinity, two without 0 as well, one with 0 and +-WB. AT and A are those of F(m, 3), with nothing at the
+ * other points. The points that such a tile has, as bits; rest = 0: all. */
+INLINE int narrow_points(int m, int rest) {
+    static const unsigned char of_four[] = {0x3f, 0x19, 0x1e, 0x1f};
+    return m == 4 ? of_four[rest] : rest ? 0x07 : 0x0f;
+}
+
+/* Whether BT is not that of F(4, 3), along either axis. */
+INLINE int own_points(int rest_h, int rest_w) {
+    return rest_h == 1 || rest_h == 2 || rest_w == 1 || rest_w == 2;
+}
+
+/* BT of a tile of so many outputs, zeros at the points that it does not have; 0 or 3: all points, of F(4, 3). */
+static void narrow_bt(int rest, const vec *d, vec *o, int o_step) {
+    if (rest != 1 && rest != 2) {
+        winograd_bt(4, d, 1, o, o_step);
+        return;
+    }
+    vec even_a = v_zero(), odd_a = v_zero(), even_b = v_zero(), odd_b = v_zero();
+    o[0] = v_zero();
+    o[5 * o_step] = v_zero();
+    if (rest == 1) {
+        o[0] = d[0] - WA2 * d[2];    /* 0 */
+        even_b = (WB2 - WA2) * d[2]; /* +-WB, as below */
+        odd_b = (WB2 - WA2) * WB * d[1];
+    } else {
+        even_a = WA2 * (d[2] - WB2 * d[0]), odd_a = WA * (d[3] - WB2 * d[1]);
+        even_b = WB2 * (d[2] - WA2 * d[0]), odd_b = WB * (d[3] - WA2 * d[1]);
+    }
+    o[o_step] = even_a + odd_a;     /* WA */
+    o[2 * o_step] = even_a - odd_a; /* -WA */
+    o[3 * o_step] = even_b + odd_b; /* WB */
+    o[4 * o_step] = even_b - odd_b; /* -WB */
+}
+
 /* Filtering along one axis, F(m, r): n = m + r - 1 points, 0, +-q for each q of a list, infinity. Six points are those
  * of F(4, 3); eight are 0, +-1, +-1/2, +-2, infinity. A and G take values of a polynomial given by its coefficients, AT
  * and GT are their transposes. */

@@ -26,6 +26,9 @@ GAUSSIAN = [
     (2, 2048, 16, 8),
 ]
 GAUSSIAN += [(N, K, C, H) for N, C, K, H in GAUSSIAN if C != K]
+# The same with tiles of one, two and three outputs, some of them alone.
+NARROW = [(2, 64, 64, 5), (2, 64, 64, 6), (2, 64, 64, 7), (8, 256, 32, 1), (8, 256, 32, 2), (8, 256, 32, 3)]
+NARROW += [(2, 128, 48, 17), (2, 48, 128, 19)]
 
 
 def relative_errors(result, expected):
@@ -35,7 +38,7 @@ def relative_errors(result, expected):
     return np.sqrt(np.mean(error**2)) / scale, error.max() / scale
 
 
-@pytest.mark.parametrize("N, C, K, H", GAUSSIAN)
+@pytest.mark.parametrize("N, C, K, H", GAUSSIAN + NARROW)
 def test_rounding_of_fast(N, C, K, H, rng):
     arrays = problem(rng, N, C, K, H, H, PADDINGS[0], gaussian=True)
     expected = three(reference, *arrays, padding=1)
