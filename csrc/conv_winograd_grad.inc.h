@@ -192,33 +192,26 @@ INLINE void want_operands(const cg_winograd_args *a, ptrdiff_t p, ptrdiff_t c0, 
  * `point` apart. */
 static void gradient_weights(const cg_winograd_args *a, ptrdiff_t k, ptrdiff_t n, ptrdiff_t c0, ptrdiff_t c1,
                              const REAL *du, ptrdiff_t row, ptrdiff_t point) {
-    const int size = a->m + 2, n_taps = (int)(a->R * a->S), in_row = n_taps / (int)a->sums;
-    for (; n > 0; n--, k++, du += row)
+    const int n_taps = (int)(a->R * a->S), in_row = n_taps / (int)a->sums;
+    for (ptrdiff_t left = n; left > 0; left--, k++, du += row)
         for (ptrdiff_t c = c0; c < c1; c += LANES) {
-            vec t[18], w[49];
-            REAL taps[49 * LANES];
-            for (int r = 0; r < a->sums && a->axis; r++)
-                filter_gather(filter_of(a->points), du + c - c0 + r * point, a->sums * point, in_row, 1, v_zero(),
-                              w + r * in_row);
-            for (int j = 0; j < size && !a->axis; j++) {
-                vec p[6];
-                for (int i = 0; i < size; i++)
-                    p[i] = v_load(du + c - c0 + (i * size + j) * point);
-                if (size == 6)
-                    winograd_gt(4, p, 1, t + j, 6);
-                else
-                    winograd_gt(2, p, 1, t + j, 6);
-            }
-            for (int i = 0; i < 3 && !a->axis; i++) {
-                if (size == 6)
-                    winograd_gt(4, t + i * 6, 1, w + i * 3, 1);
-                else
-                    winograd_gt(2, t + i * 6, 1, w + i * 3, 1);
-            }
-            for (int i = 0; i < n_taps; i++)
-                v_store(taps + i * LANES, w[i]);
-            transpose_block((REAL *)a->y + (k * a->C + c) * n_taps, n_taps, taps, LANES, n_taps, MIN(LANES, a->C - c),
-                            0);
+            REAL *to = (REAL *)a->y + (k * a->C + c) * n_taps, taps[49 * LANES];
+            /* nothing else fetches what is only written: two vectors ahead, at the end those of the next row */
+            ptrdiff_t ahead = c + 2 * LANES < c1 ? 2 * LANES : 2 * LANES + a->C - (c1 - c0);
+            for (int i = 0; left > 2 && i < n_taps * LANES; i += SOON_STEP)
+                PREFETCH_WRITE(to + ahead * n_taps + i);
+            if (a->axis) {
+                vec w[49];
+                for (int r = 0; r < a->sums; r++)
+                    filter_gather(filter_of(a->points), du + c - c0 + r * point, a->sums * point, in_row, 1, v_zero(),
+                                  w + r * in_row);
+                for (int i = 0; i < n_taps; i++)
+                    v_store(taps + i * LANES, w[i]);
+            } else if (a->m == 4)
+                taps_tile(4, du + c - c0, point, taps);
+            else
+                taps_tile(2, du + c - c0, point, taps);
+            transpose_block(to, n_taps, taps, LANES, n_taps, MIN(LANES, a->C - c), 0);
         }
 }
 

@@ -180,6 +180,21 @@ static void output_narrow(int rest_h, int rest_w, const REAL *p, ptrdiff_t point
     }
 }
 
+/* a * a points -> 3x3 taps: GT p G. */
+INLINE void taps_tile(const int m, const REAL *p, ptrdiff_t point, REAL *taps) {
+    const int a = m + 2;
+    vec t[18], w[3];
+    UNROLL for (int j = 0; j < a; j++) {
+        vec c[6];
+        UNROLL for (int i = 0; i < a; i++) c[i] = v_load(p + (i * a + j) * point);
+        winograd_gt(m, c, 1, t + j, a);
+    }
+    UNROLL for (int i = 0; i < 3; i++) {
+        winograd_gt(m, t + i * a, 1, w, 1);
+        UNROLL for (int j = 0; j < 3; j++) v_store(taps + (i * 3 + j) * LANES, w[j]);
+    }
+}
+
 /* 3x3 weights of LANES channels k -> a * a points. */
 INLINE void weight_tile(const int m, const vec *w, REAL *u, ptrdiff_t point, ptrdiff_t width) {
     const int a = m + 2;
