@@ -236,13 +236,15 @@ typedef void tile_rows_fn(const REAL *, const REAL *, const int32_t *, ptrdiff_t
 #define TILES(KR) TILE(KR, 1) TILE(KR, 2) TILE(KR, 3)
 #define TILES_NARROW(KR) TILES(KR) TILE(KR, 4) TILE(KR, 5) TILE(KR, 6)
 #define VECTORS_NARROW 6
+#define CHANNELS_NARROW (TILE_ROWS_CHANNELS / 2) /* that tiles of so many vectors have */
 #else
 #define TILES(KR) TILE(KR, 1) TILE(KR, 2)
 #define TILES_NARROW(KR) TILES(KR) TILE(KR, 3) TILE(KR, 4)
 #define VECTORS_NARROW 4
+#define CHANNELS_NARROW 2
 #endif
 #if TILE_ROWS_CHANNELS == 8
-#define EACH_TILE TILES_NARROW(1) TILES_NARROW(2) TILES(3) TILES(4) TILES(5) TILES(6) TILES(7) TILES(8)
+#define EACH_TILE TILES_NARROW(1) TILES_NARROW(2) TILES_NARROW(3) TILES_NARROW(4) TILES(5) TILES(6) TILES(7) TILES(8)
 #elif TILE_ROWS_CHANNELS == 6
 #define EACH_TILE TILES_NARROW(1) TILES_NARROW(2) TILES(3) TILES(4) TILES(5) TILES(6)
 #elif TILE_ROWS_CHANNELS == 5
@@ -277,7 +279,7 @@ NOINLINE void tile_rows_copy(ptrdiff_t V, const REAL *w, const REAL *x, const in
 /* clang-format on */
 
 INLINE int row_tile_vectors(int channels) {
-    return channels <= 2 ? VECTORS_NARROW : TILE_ROWS_VECTORS;
+    return channels <= CHANNELS_NARROW ? VECTORS_NARROW : TILE_ROWS_VECTORS;
 }
 
 INLINE void tile_dot(const int KR, const int P, const REAL *g, ptrdiff_t g_step, const REAL *const *x, ptrdiff_t n,
