@@ -16,7 +16,7 @@
 #define SAMPLES_PIXELS 112             /* of results of a vector of samples that stay in L1 or nearly so */
 #define STREAM_BYTES (4 << 20)         /* of y, from which on tiles store it past the cache */
 #define STREAM_FAR (32 << 20)          /* the same where whole rows are stored at a time */
-#define SOON_STEP 16                   /* elements of a cache line: what one fetch brings */
+#define SOON_STEP (64 / REAL_BYTES)    /* elements of a cache line: what one fetch brings */
 #define SLACK (VECTORS_NARROW * LANES) /* tile_rows reads and writes up to a tile beyond the last pixel */
 
 static const REAL zeros[MAX(TILE_CHANNELS_MAX * LANES, TILE_ROWS_CHANNELS)];
@@ -102,7 +102,7 @@ static ptrdiff_t taps_inside(const cg_conv_args *a, ptrdiff_t i, ptrdiff_t *firs
 }
 
 /* Terms of a chain of additions. The same for narrower tiles, so that channels with equal weights have equal bits.
- * Over channels, classes of output positions have few terms each: longer runs are faster there, measured. */
+ * Over channels, classes of output positions have few terms each: longer runs are faster there in float32, measured. */
 static ptrdiff_t terms_of_chain(const cg_conv_args *a, ptrdiff_t terms) {
     ptrdiff_t most = CHAIN_TERMS, fit = PANEL_BYTES / (TILE_CHANNELS_MAX * LANES * (ptrdiff_t)sizeof(REAL));
     if (a->row_by_row) {
@@ -110,7 +110,7 @@ static ptrdiff_t terms_of_chain(const cg_conv_args *a, ptrdiff_t terms) {
         return most / of_tap * of_tap;
     }
     if (!a->vectors_over_pixels)
-        most = MIN(most, a->rows.n_phases * a->cols.n_phases > 1 ? 2 * fit : fit);
+        most = MIN(most, a->rows.n_phases * a->cols.n_phases > 1 && REAL_BYTES == 4 ? 2 * fit : fit);
     return ceil_div(MAX(terms, 1), ceil_div(MAX(terms, 1), most));
 }
 
