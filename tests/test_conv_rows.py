@@ -83,3 +83,37 @@ def test_native_images_that_are_not_finite(rng):
         x[rng.random(x.shape) < 0.002] = np.nan
         y = functional.conv2d(x, weight, padding=padding, algorithm="direct")
         np.testing.assert_array_equal(np.isnan(y), np.isnan(reference.conv2d(x, weight, padding=padding)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels", [2, 3, 4, 5])
+def test_rows_of_few_channels_at_the_ends_of_tiles(channels, dtype, rng, check_close):
+    lanes = runtime.lanes(np.dtype(dtype).name)
+    weight = rng.uniform(-1, 1, (channels, 5, 3, 3)).astype(dtype)
+    for width in {max(1, n * lanes + d) for n in range(8) for d in (-1, 0, 1)}:
+        x = rng.uniform(-1, 1, (3, 5, 4, width)).astype(dtype)
+        y = functional.conv2d(x, weight, padding=1, algorithm="direct")
+        expected = reference.conv2d(x.astype(np.float64), weight.astype(np.float64), padding=1)
+        check_close(y, expected, weight[0].size, width)
+        np.testing.assert_array_equal(functional.conv2d(x[1:2], weight, padding=1, algorithm="direct"), y[1:2])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels", [7, 8, 9, 16, 31, 32, 33, 40, 43, 67])
+def test_one_by_one_weights_of_every_number_of_tiles(channels, dtype, rng, check_close):
+    weight = rng.uniform(-1, 1, (21, channels, 1, 1)).astype(dtype)
+    grad = rng.uniform(-1, 1, (2, 21, 9, 11)).astype(dtype)
+    shape = (2, channels, 9, 11)
+    expected = reference.conv2d_grad_input(grad.astype(np.float64), weight.astype(np.float64), shape)
+    for threads in (1, 2):
+        with convgrad.threads(threads):
+            check_close(functional.conv2d_grad_input(grad, weight, shape), expected, 21, threads)
+
+
+@pytest.mark.parametrize("channels", [31, 32, 64, 96])
+def test_one_by_one_weight_gradients_in_float64(channels, rng, check_close):
+    for wide, pixels in ((channels, 40), (channels + 1, 160), (2 * channels, 9000)):
+        x = rng.uniform(-1, 1, (2, wide, 1, pixels))
+        grad = rng.uniform(-1, 1, (2, channels, 1, pixels))
+        expected = np.einsum("nchw,nkhw->kc", x, grad)[:, :, None, None]
+        check_close(functional.conv2d_grad_weight(grad, x, (1, 1)), expected, 2 * pixels, (wide, pixels))
