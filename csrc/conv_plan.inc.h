@@ -294,6 +294,8 @@ KERNEL_PLAN(conv_correlate) {
     else if (!a->vectors_over_pixels)
         a->k_group = MIN(a->k_group, 4 * width);
     a->n_k_groups = ceil_div(a->K, a->k_group);
+    a->k_group = MIN(a->k_group, round_up(ceil_div(all_k, a->n_k_groups), width)); /* as even as whole tiles allow */
+    a->n_k_groups = ceil_div(a->K, a->k_group);
 
     /* Where there are too few blocks to share out, each takes a part of its range of k, in whole tiles. */
     ptrdiff_t blocks = a->groups * a->n_k_groups * a->n_batches * a->n_row_blocks * a->n_col_blocks;
