@@ -66,6 +66,7 @@ typedef struct {
     /* filled by the plan */
     int vectors_over_pixels, planar; /* planar: the staged input has one plane a channel, else adjacent channels */
     int pointwise, copies;           /* as in conv_pointwise.inc.h, whose panels are copies */
+    int unstaged;                    /* 1x1, over channels: x is read where it is */
     int in_place;                    /* y may be where the residual is */
     int stream, stream_rows;         /* store whole lines of y past the cache: from tiles, row by row */
     int row_by_row, by_samples;      /* as in conv_rows.inc.h; row by row, row taps are the outermost terms */

@@ -11,6 +11,7 @@
 #include "optimizer.inc.h"
 #include "conv_tiles.inc.h"
 #include "conv_wanted.inc.h"
+#include "conv_unstaged.inc.h"
 #include "conv_plan.inc.h"
 #include "gemm.inc.h"
 #include "gemm_few.inc.h"

@@ -136,12 +136,17 @@ static void store_results(const cg_conv_args *a, const conv_block *b, const conv
 
 /* Where the first term of each output position of a part begins in the stage; the last one is repeated to fill a tile.
  */
-static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const conv_part *part, const REAL *stage,
+static ptrdiff_t pixel_addresses(const cg_conv_args *a, const conv_block *b, const conv_part *part, const REAL *stage,
                                  const REAL **pixel) {
-    ptrdiff_t step_h = a->rows.in_step * a->stage_row, step_w = a->cols.in_step * a->stage_pixel, n = 0;
-    for (ptrdiff_t sample = 0; sample < samples; sample++)
+    ptrdiff_t step_h = a->rows.in_step * (a->unstaged ? a->x_at.stride_h : a->stage_row);
+    ptrdiff_t step_w = a->cols.in_step * a->stage_pixel, step_n = a->unstaged ? a->x_at.stride_n : a->stage_sample;
+    ptrdiff_t n = 0;
+    if (a->unstaged)
+        stage =
+            (const REAL *)a->x + b->n0 * step_n + b->group * a->C * a->x_at.stride_c + b->i0 * step_h + b->j0 * step_w;
+    for (ptrdiff_t sample = b->n0; sample < b->n1; sample++, stage += step_n)
         for (ptrdiff_t i = 0; i < part->rows; i++) {
-            const REAL *row = stage + sample * a->stage_sample + i * step_h;
+            const REAL *row = stage + i * step_h;
             for (ptrdiff_t j = 0; j < part->cols; j++)
                 pixel[n++] = row + j * step_w;
         }
@@ -153,7 +158,8 @@ static ptrdiff_t pixel_addresses(const cg_conv_args *a, ptrdiff_t samples, const
 /* One chunk of input channels into the results of one class, vectors over channels. cols: pixels of a row. */
 static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, ptrdiff_t cols, const REAL *const *pixel,
                               const REAL *w, const int32_t *offset, ptrdiff_t terms, ptrdiff_t width, const REAL *bias,
-                              REAL *result, ptrdiff_t result_step, int first, const REAL *next, wanted *list) {
+                              REAL *result, ptrdiff_t result_step, int first, const REAL *next, const REAL *ahead,
+                              wanted *list) {
     broadcast_tile tile = {0, 0};
     if (width == LANES && a->stage_pixel * a->cols.in_step == 1)
         tile = tile_of_rows(cols);
@@ -161,7 +167,7 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, ptrdiff_t
         tile = broadcast_tile_for((int)(width / LANES), pixels);
     const ptrdiff_t run = terms_of_chain(a, terms);
     for (ptrdiff_t t = 0; t == 0 || t < terms; t += run, first = 0) {
-        ptrdiff_t n = MIN(run, terms - t), vectors = a->packed ? width / LANES : 0;
+        ptrdiff_t n = MIN(run, terms - t), vectors = a->packed || ahead ? width / LANES : 0;
         for (ptrdiff_t done = 0; done < pixels; done += tile.pixels) {
             REAL *out = result + done * result_step;
             const REAL *soon = out;
@@ -169,6 +175,9 @@ static void add_over_channels(const cg_conv_args *a, ptrdiff_t pixels, ptrdiff_t
             if (next && done < a->block_cols) {
                 soon = next + done * a->cols.in_step + t * a->x_at.stride_c;
                 soon_step = a->x_at.stride_c;
+            } else if (vectors && ahead) { /* rows of weights that follow each other */
+                soon = ahead + (t * width / LANES + --vectors * n) * LANES;
+                soon_step = LANES;
             } else if (vectors) { /* weights packed for all are far away: the next ones, as many as these */
                 soon = w + (t + 2 * n) * width - vectors-- * n * LANES;
                 soon_step = LANES;
@@ -219,7 +228,7 @@ static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *we
     for (ptrdiff_t c0 = 0; c0 < a->C; c0 += a->c_chunk) {
         ptrdiff_t chunk = MIN(a->c_chunk, a->C - c0);
         int first = c0 == 0, last = c0 + chunk == a->C;
-        for (ptrdiff_t sample = b->n0; sample < b->n1; sample++) {
+        for (ptrdiff_t sample = b->n0; sample < b->n1 && !a->unstaged; sample++) {
             const REAL *x = (const REAL *)a->x + sample * a->x_at.stride_n + (b->group * a->C + c0) * a->x_at.stride_c;
             REAL *to = stage + (sample - b->n0) * a->stage_sample;
             if (a->vectors_over_pixels)
@@ -241,7 +250,7 @@ static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *we
         for (ptrdiff_t u = 0; u < a->rows.n_phases; u++) {
             ptrdiff_t row_taps = a->rows.phase[u].n_taps;
             conv_part part = part_of(a, b, a->rows.phase + u);
-            ptrdiff_t pixels = a->vectors_over_pixels ? 0 : pixel_addresses(a, b->n1 - b->n0, &part, stage, pixel);
+            ptrdiff_t pixels = a->vectors_over_pixels ? 0 : pixel_addresses(a, b, &part, stage, pixel);
             for (ptrdiff_t k = b->k0, width; k < b->k1 && part.rows > 0; k += width, slot += a->n_slots > 1) {
                 width = tile_width(a, b->k1 - k);
                 REAL *out = result + slot * a->slot, *y = 0;
@@ -266,7 +275,8 @@ static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *we
                                         a->y_at.stride_c);
                     else
                         add_over_channels(a, pixels, part.cols, pixel, w, at, chunk * taps, width, bias + k - b->k0,
-                                          out + v * width, classes * width, first, next, b->soon);
+                                          out + v * width, classes * width, first, next,
+                                          b->ahead ? b->ahead + (k - b->k0) * a->w_k : 0, b->soon);
                     taps_before += taps;
                 }
                 if (y)
@@ -285,7 +295,7 @@ static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *we
 static void want_around(const cg_conv_args *a, conv_block *b, ptrdiff_t next) {
     ptrdiff_t col_blocks = a->n_col_blocks, all_rows = 0;
     b->soon[0] = b->soon[1] = (wanted){0};
-    if (a->n_taps == 1 || a->n_chunks > 1 || col_blocks > 1 || a->stream)
+    if ((a->n_taps == 1 && !a->unstaged) || a->n_chunks > 1 || col_blocks > 1 || a->stream)
         return;
     for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
         all_rows += a->rows.phase[u].count;
@@ -404,8 +414,14 @@ KERNEL_RUN(conv_correlate) {
             continue;
         }
 #endif
-        b.next = 0;
-        if (a->n_taps == 1 && a->n_chunks == 1 && a->x_at.stride_w == 1 && block + 1 < end) {
+        b.next = b.ahead = 0;
+        if (a->unstaged) {
+            const ptrdiff_t of_range = a->n_batches * a->n_row_blocks * a->n_col_blocks, next = (block + 1) / of_range;
+            const ptrdiff_t next_range = next / a->n_k_shares;
+            if (block + 1 < end && next != rest && !a->packed && a->w_c == 1 && a->w_k == a->C)
+                b.ahead = (const REAL *)a->weight + next_range / a->n_k_groups * a->w_group +
+                          (next_range % a->n_k_groups * a->k_group + next % a->n_k_shares * a->k_share) * a->w_k;
+        } else if (a->n_taps == 1 && a->n_chunks == 1 && a->x_at.stride_w == 1 && block + 1 < end) {
             ptrdiff_t j = (block + 1) % a->n_col_blocks * a->block_cols,
                       i = (block + 1) / a->n_col_blocks % a->n_row_blocks * a->block_rows;
             ptrdiff_t n = i + j ? b.n0 : MIN(a->N - 1, b.n1);

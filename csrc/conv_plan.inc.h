@@ -192,7 +192,9 @@ KERNEL_PLAN(conv_correlate) {
     a->in_place = a->pointwise && a->C >= LATE_TERMS;
     if (a->pointwise)
         max_rows = 1, max_cols = pixels;
-    a->n_chunks = a->pointwise ? 1 : MIN(ceil_div(terms, a->n_taps == 1 ? CHUNK_TERMS / 3 : CHUNK_TERMS), a->C);
+    a->unstaged = reads_in_place(a);
+    a->n_chunks =
+        a->pointwise || a->unstaged ? 1 : MIN(ceil_div(terms, a->n_taps == 1 ? CHUNK_TERMS / 3 : CHUNK_TERMS), a->C);
     a->c_chunk = ceil_div(a->C, a->n_chunks);
     a->n_chunks = ceil_div(a->C, a->c_chunk);
 
@@ -232,7 +234,8 @@ KERNEL_PLAN(conv_correlate) {
         a->stage_pixel = 1;
         a->stage_row = a->stage_cols;
         a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
-        if (a->block_rows == 1 || a->pointwise || a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES)
+        if (a->block_rows == 1 || a->pointwise || a->unstaged ||
+            a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) <= STAGE_BYTES)
             break;
         a->block_rows = ceil_div(a->block_rows, 2);
     }
@@ -242,6 +245,8 @@ KERNEL_PLAN(conv_correlate) {
     a->stage_plane = a->stage_rows * a->stage_row * split_h * split_w;
     if (a->pointwise)
         a->stage_plane = TILE_ROWS_VECTORS * LANES; /* a panel */
+    else if (a->unstaged)
+        a->stage_plane = 0;
     else if (a->c_chunk * a->stage_plane * (ptrdiff_t)sizeof(REAL) >
              2 * STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
         a->c_chunk = MIN(a->c_chunk, MAX(8, STAGE_BYTES / (a->stage_plane * (ptrdiff_t)sizeof(REAL))));
@@ -273,8 +278,10 @@ KERNEL_PLAN(conv_correlate) {
         a->stage_sample = a->c_chunk * a->stage_plane;
     } else if (!a->vectors_over_pixels && a->n_row_blocks == 1 && a->n_col_blocks == 1) {
         ptrdiff_t by_pixels = MAX(1, BLOCK_PIXELS * 3 / 4 / pixels);
-        ptrdiff_t by_bytes = MAX(1, STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)));
+        ptrdiff_t sample = a->unstaged ? a->C * pixels / 2 : a->stage_sample;
+        ptrdiff_t by_bytes = MAX(1, STAGE_BYTES / (sample * (ptrdiff_t)sizeof(REAL)));
         a->block_n = MAX(1, MIN(a->N, MIN(by_pixels, by_bytes)));
+        a->block_n = ceil_div(a->N, ceil_div(a->N, a->block_n)); /* alike, for as many threads */
     }
     a->n_batches = ceil_div(a->N, a->block_n);
 
@@ -293,6 +300,8 @@ KERNEL_PLAN(conv_correlate) {
         a->k_group = MIN(all_k, width * (a->n_chunks > 1 ? 8 : 4096));
     else if (!a->vectors_over_pixels)
         a->k_group = MIN(a->k_group, 4 * width);
+    if (a->unstaged && !a->all_packed)
+        a->k_group = balanced_range(a);
     a->n_k_groups = ceil_div(a->K, a->k_group);
     a->k_group = MIN(a->k_group, round_up(ceil_div(all_k, a->n_k_groups), width)); /* as even as whole tiles allow */
     a->n_k_groups = ceil_div(a->K, a->k_group);
@@ -321,7 +330,7 @@ KERNEL_PLAN(conv_correlate) {
     a->stage_at = at, at += round_up((a->block_n * a->stage_sample + SLACK) * sizeof(REAL), 64) + 64;
     a->result_at = at, at += round_up(a->n_slots * a->slot * sizeof(REAL), 64);
     a->offset_at = at, at += round_up(a->c_chunk * MAX(a->n_taps, 1 + a->pointwise) * sizeof(int32_t), 64);
-    a->bias_at = at, at += round_up(round_up(a->k_group, LANES) * sizeof(REAL), 64);
+    a->bias_at = at, at += round_up(round_up(MAX(a->k_group, a->k_share), LANES) * sizeof(REAL), 64);
     a->pixel_at = at, at += round_up((block_pixels + TILE_PIXELS_1) * sizeof(REAL *), 64);
     a->temp_at = at, at += round_up(MAX(1, a->R * a->S) * TILE_CHANNELS_MAX * LANES * sizeof(REAL), 64);
     a->task.scratch_bytes = (size_t)at;
@@ -339,6 +348,10 @@ static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
         }
         return;
     }
+    for (ptrdiff_t c = 0; c < a->C && a->unstaged; c++)
+        offset[c] = (int32_t)(c * a->x_at.stride_c);
+    if (a->unstaged)
+        return;
     ptrdiff_t split_h = a->vectors_over_pixels ? a->rows.in_step : 1,
               split_w = a->vectors_over_pixels ? a->cols.in_step : 1;
     ptrdiff_t part = a->stage_rows * a->stage_row;

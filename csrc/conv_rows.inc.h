@@ -13,8 +13,9 @@
 typedef struct {
     ptrdiff_t group, k0, k1, n0, n1, i0, j0;
     const REAL *next; /* where the input of the next block begins, for 1x1 kernels: there every term is one channel's */
-    wanted soon[2];   /* this block's results and the next one's input, for other kernels */
-    int skips;        /* row by row: taps over the border are left out, as all weights are finite */
+    const REAL *ahead; /* where x is not staged: weights that the next block will pack */
+    wanted soon[2];    /* this block's results and the next one's input, for other kernels */
+    int skips;         /* row by row: taps over the border are left out, as all weights are finite */
 } conv_block;
 
 /* Whether no weight is NaN or infinite: those must meet the zeros of the border. */

@@ -30,6 +30,7 @@ SELECTED = (
     "test_conv_grad.py",
     "test_conv_rows.py",
     "test_conv_scale.py",
+    "test_conv_unstaged.py",
     "test_convolve.py",
     "test_dense.py",
     "test_dropout.py",
