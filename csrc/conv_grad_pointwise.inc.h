@@ -8,6 +8,9 @@
 #define POINTWISE_SUMS (8 << 10)                       /* pairs of channels of a block: 512 KB of sums */
 #define WIDE_NEAR (1 << 20)                            /* numbers of a wide operand that stays in the cache */
 
+/* What the other way costs for a slot of FMA of this one, most of whose 64-byte loads cross lines of the cache. */
+#define POINTWISE_BROADCAST (LANES * REAL_BYTES == 64 ? 0.85 : 1.2)
+
 /* sums[k * P + p] += products of wide[k] and narrow[p] over n pixels of each of n_samples samples. While it goes it
  * fetches what lies from `soon` on, a cache line for each vector. */
 INLINE void tile_pointwise(const int KR, const int P, const REAL *const *wide, ptrdiff_t wide_n,
@@ -78,7 +81,7 @@ static int prefers_pointwise(const cg_conv_grad_weight_args *a) {
     double vectors = (double)pixels / LANES, total = a->N * vectors;
     ptrdiff_t transposed = narrow <= LANES ? LANES : round_up(narrow, 2 * LANES);
     double along = ceil(vectors) / vectors * (1 + 10 / total) + 4.0 * LANES / POINTWISE_RUN;
-    double broadcast = 1.2 * transposed / narrow;
+    double broadcast = POINTWISE_BROADCAST * transposed / narrow + 12.0 / MAX(a->K, a->C);
     return along < broadcast;
 }
 

@@ -15,13 +15,21 @@
  */
 #define GRAD_PIXELS 384
 #define GRAD_STAGE_BYTES (384 << 10)
-#define GRAD_DOT_BYTES (64 << 10) /* of sums along pixels, a vector each */
-#define GRAD_RANGES 4             /* of samples or of rows, where the weight has at most as many numbers as this: */
+#define GRAD_AHEAD_BYTES (640 << 10) /* of a run of whole planes, while the next one is fetched */
+#define GRAD_DOT_BYTES (64 << 10)    /* of sums along pixels, a vector each */
+#define GRAD_RANGES 4                /* of samples or of rows, where the weight has at most as many numbers as this: */
 #define GRAD_SMALL 8192
 
 /* Whether ranges are of rows, not of samples. */
 static int in_rows(const cg_conv_grad_weight_args *a) {
     return a->N < 8 && a->n_row_blocks > a->N;
+}
+
+/* Whether both operands are read as they are, in runs of adjacent pixels: then a run fetches what the next one needs.
+ */
+static int fetches_ahead(const cg_conv_grad_weight_args *a) {
+    return a->in_place && a->R * a->S * a->stride_h * a->stride_w == 1 && a->OH == 1 && a->x_at.stride_w == 1 &&
+           a->g_at.stride_w == 1 && a->x_at.stride_c > 1 && a->g_at.stride_c > 1;
 }
 
 KERNEL_PLAN(conv_grad_weight) {
@@ -43,7 +51,7 @@ KERNEL_PLAN(conv_grad_weight) {
     ptrdiff_t vectors = ceil_div(a->K, LANES);
     a->dot_products = !a->swap && a->K * 1.6 / LANES < (vectors > 1 ? vectors : 1.5) && LANES > 1;
     /* offsets of pixels are counted in 32 bits */
-    double reach = (double)MAX(1, GRAD_PIXELS / pixels) * llabs(a->x_at.stride_n) +
+    double reach = (double)MAX(1, MAX(GRAD_PIXELS, POINTWISE_RUN) / pixels) * llabs(a->x_at.stride_n) +
                    (double)a->OH * a->stride_h * llabs(a->x_at.stride_h) +
                    (double)a->OW * a->stride_w * llabs(a->x_at.stride_w);
     a->in_place = inside && !a->dot_products && reach < INT32_MAX;
@@ -57,8 +65,15 @@ KERNEL_PLAN(conv_grad_weight) {
     a->c_block = ceil_div(terms, ceil_div(terms, most));
     a->n_c_blocks = ceil_div(terms, a->c_block);
     ptrdiff_t limit = dot ? 3 * GRAD_PIXELS : GRAD_PIXELS;
+    const int ahead = fetches_ahead(a);
+    if (ahead) { /* whole planes, which follow each other in memory, or short runs */
+        limit = MIN(POINTWISE_RUN, GRAD_AHEAD_BYTES / (a->c_block * (ptrdiff_t)sizeof(REAL)));
+        limit = pixels <= limit ? limit : GRAD_PIXELS / 3;
+    }
     a->n_col_blocks = ceil_div(a->OW, limit);
     a->block_cols = ceil_div(a->OW, a->n_col_blocks);
+    if (ahead && a->n_col_blocks > 1)
+        a->block_cols = round_up(a->block_cols, LANES);
     ptrdiff_t row_bytes =
         (span_h + 1) * (dot ? a->block_cols * a->S : (a->block_cols - 1) * a->stride_w + span_w + 1) * sizeof(REAL);
     if (a->c_block / RS * row_bytes > 2 * GRAD_STAGE_BYTES) { /* far-apart taps: fewer channels at a time */
@@ -88,8 +103,10 @@ KERNEL_PLAN(conv_grad_weight) {
     a->block_n = 1;
     if (!dot && a->n_row_blocks == 1 && a->n_col_blocks == 1)
         a->block_n =
-            MAX(1, MIN(a->N, MIN(GRAD_PIXELS / pixels,
+            MAX(1, MIN(a->N, MIN(limit / pixels,
                                  a->in_place ? a->N : GRAD_STAGE_BYTES / (a->stage_sample * (ptrdiff_t)sizeof(REAL)))));
+    if (ahead)
+        a->block_n = ceil_div(a->N, ceil_div(a->N, a->block_n));
     a->run = a->block_n * a->block_rows * a->block_cols;
     if (a->groups * a->K * terms <= GRAD_SMALL)
         a->n_ranges = MAX(1, MIN(GRAD_RANGES, (in_rows(a) ? a->n_row_blocks : a->N) / 4));
@@ -186,8 +203,38 @@ static void term_inputs(const cg_conv_grad_weight_args *a, const gradient_run *b
         x[b->n_terms + p] = x[b->n_terms - 1];
 }
 
-static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, REAL *gradient, int32_t *offset,
-                          const REAL **x, REAL *result, int first) {
+/* The run after this one, or of no samples. */
+static gradient_run next_run(const cg_conv_grad_weight_args *a, const gradient_run *b, ptrdiff_t end_n) {
+    gradient_run next = *b;
+    next.j0 += a->block_cols;
+    if (next.j0 >= a->OW)
+        next.j0 = 0, next.n0 += a->block_n;
+    next.n_samples = fetches_ahead(a) ? MAX(0, MIN(a->block_n, end_n - next.n0)) : 0;
+    next.cols = MIN(a->block_cols, a->OW - next.j0);
+    return next;
+}
+
+/* What `tiles` tiles of at least `least` pixels fetch of the next run, the gradient first. */
+static pointwise_soon expect_run(const cg_conv_grad_weight_args *a, const gradient_run *next, ptrdiff_t tiles,
+                                 ptrdiff_t least) {
+    pointwise_soon soon = {.run = least, .tiles = MAX(1, tiles * 7 / 8)};
+    const REAL *g = (const REAL *)a->grad_output + next->n0 * a->g_at.stride_n +
+                    (next->group * a->K + next->k0) * a->g_at.stride_c + next->j0;
+    const REAL *x = (const REAL *)a->x + next->n0 * a->x_at.stride_n +
+                    (next->group * a->C + next->t0) * a->x_at.stride_c + next->j0;
+    if (next->n_samples && a->n_col_blocks > 1) {
+        expect(&soon, 0, g, a->g_at.stride_c, next->cols, next->n_k);
+        expect(&soon, 1, x, a->x_at.stride_c, next->cols, next->n_terms);
+    } else if (next->n_samples) { /* line after line */
+        const ptrdiff_t pixels = next->n_samples * next->cols;
+        expect(&soon, 0, g, SOON_STEP, SOON_STEP, ceil_div(pixels * next->n_k, SOON_STEP));
+        expect(&soon, 1, x, SOON_STEP, SOON_STEP, ceil_div(pixels * next->n_terms, SOON_STEP));
+    }
+    return soon;
+}
+
+static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, const gradient_run *next,
+                          REAL *gradient, int32_t *offset, const REAL **x, REAL *result, int first) {
     const cg_strides at = a->g_at;
     ptrdiff_t pixel = 0, step_n = a->stage_sample, step_w = a->x_at.stride_c != 1 || a->C == 1 ? 1 : b->n_channels;
     ptrdiff_t step_h = a->stage_cols * step_w;
@@ -224,12 +271,16 @@ static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run 
     const ptrdiff_t by_rows = near.pixels ? b->n_terms / near.pixels * near.pixels : 0;
     broadcast_tile rest = broadcast_tile_for((int)(b->width / LANES), MAX(1, b->n_terms - by_rows));
     ptrdiff_t most = PANEL_BYTES / (b->width * (ptrdiff_t)sizeof(REAL)), run = ceil_div(pixel, ceil_div(pixel, most));
+    pointwise_soon soon = expect_run(a, next, ceil_div(pixel, run) * ceil_div(b->n_terms, rest.pixels),
+                                     pixel - (ceil_div(pixel, run) - 1) * run);
     for (ptrdiff_t begin = 0; begin < pixel; begin += run, first = 0)
         for (ptrdiff_t t = 0, n; t < b->n_terms; t += n) {
             const broadcast_tile tile = t < by_rows ? near : rest;
+            ptrdiff_t soon_step;
+            const REAL *piece = next_piece(&soon, gradient, &soon_step);
             n = tile.pixels;
             tile.fn(gradient + begin * b->width, x + t, offset + begin, MIN(run, pixel - begin), zeros, !first,
-                    result + t * b->width, b->width, gradient, 0);
+                    result + t * b->width, b->width, piece, soon_step);
         }
 }
 
@@ -315,8 +366,10 @@ KERNEL_RUN(conv_grad_weight) {
                     term_inputs(a, &b, stage, x);
                     if (a->dot_products)
                         add_dot(a, &b, gradient, x, result);
-                    else
-                        add_broadcast(a, &b, gradient, offset, x, result, first);
+                    else {
+                        const gradient_run next = next_run(a, &b, end_n);
+                        add_broadcast(a, &b, &next, gradient, offset, x, result, first);
+                    }
                     first = 0;
                 }
         if (a->swap) { /* result[k][c] of the swapped roles is grad_weight as it is wanted */
