@@ -21,6 +21,7 @@
 #include "conv_direct.inc.h"
 #include "conv_scale.inc.h"
 #include "conv_depthwise.inc.h"
+#include "conv_depthwise_grad.inc.h"
 #include "conv_depthwise_channels.inc.h"
 #include "conv_grad_pointwise.inc.h"
 #include "conv_grad_weight.inc.h"

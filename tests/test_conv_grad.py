@@ -102,6 +102,54 @@ def test_every_tail_equals_the_twin(backend, kernel, stride, padding, layout, dt
             check_close(functional.conv2d_grad_bias(grad, layout=layout), expected[2], 10 * width, what)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    "n, in_channels, out_channels, size",
+    [(3, 64, 40, 23), (2, 34, 70, 30), (11, 64, 130, 7), (17, 130, 96, 4), (1, 320, 40, 29), (2, 700, 64, 14)],
+)
+def test_weights_of_1x1_kernels_over_many_runs_of_pixels(
+    backend, n, in_channels, out_channels, size, groups, dtype, rng, check_close
+):
+    x = rng.uniform(-1, 1, (n, in_channels, size, size)).astype(dtype)
+    grad = rng.uniform(-1, 1, (n, out_channels, size, size)).astype(dtype)
+    result = functional.conv2d_grad_weight(grad, x, (1, 1), groups=groups)
+    split = [a.reshape(n, groups, -1, size * size).astype(np.float64) for a in (grad, x)]
+    expected = np.einsum("ngkp,ngcp->gkc", *split, optimize=True).reshape(result.shape)
+    check_close(result, expected, n * size * size)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_depthwise_weights_of_narrow_planes(backend, kernel, multiplier, dtype, rng, check_close):
+    for width, height, n in [(1, 1, 1), (2, 9, 3), (4, 4, 17), (5, 40, 2), (7, 7, 33), (8, 6, 16), (9, 3, 2)]:
+        for padding in range(kernel // 2 + 1):
+            if min(width, height) + 2 * padding < kernel:
+                continue
+            options = dict(padding=padding, groups=3)
+            x = rng.uniform(-1, 1, (n, 3, height, width)).astype(dtype)
+            weight = np.zeros((3 * multiplier, 1, kernel, kernel), dtype)
+            grad = rng.uniform(-1, 1, functional.conv2d(x, weight, **options).shape).astype(dtype)
+            wide = [a.astype(np.float64) for a in (grad, x, weight)]
+            expected = reference.conv2d_backward(*wide, **options)[1]
+            result = functional.conv2d_grad_weight(grad, x, (kernel, kernel), **options)
+            check_close(result, expected, n * height * width, (width, height, n, padding))
+
+
+def test_no_product_of_depthwise_weights_crosses_the_end_of_a_row(backend, rng):
+    x = rng.uniform(-1, 1, (2, 3, 7, 7)).astype(np.float32)
+    grad = rng.uniform(-1, 1, (2, 3, 7, 7)).astype(np.float32)
+    x[1, 1, :, 6] = np.nan  # the last column has no neighbour to its right for the first taps of a row
+    x[0, 2, 0] = np.inf
+    result = functional.conv2d_grad_weight(grad, x, (3, 3), padding=1, groups=3)
+    assert np.isfinite(result[0]).all()
+    assert np.isfinite(result[1, 0, :, 0]).all()
+    assert np.isnan(result[1, 0, :, 1:]).all()
+    assert np.isfinite(result[2, 0, 2]).all()
+    assert not np.isfinite(result[2, 0, :2]).any()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_every_width(backend, stride, layout, rng, check_close):
