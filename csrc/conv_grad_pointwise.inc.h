@@ -81,7 +81,8 @@ static int prefers_pointwise(const cg_conv_grad_weight_args *a) {
     double vectors = (double)pixels / LANES, total = a->N * vectors;
     ptrdiff_t transposed = narrow <= LANES ? LANES : round_up(narrow, 2 * LANES);
     double along = ceil(vectors) / vectors * (1 + 10 / total) + 4.0 * LANES / POINTWISE_RUN;
-    double broadcast = POINTWISE_BROADCAST * transposed / narrow + 12.0 / MAX(a->K, a->C);
+    double slot = narrow <= LANES ? 1.2 : POINTWISE_BROADCAST; /* tiles of one vector wait for loads */
+    double broadcast = slot * transposed / narrow + 12.0 / MAX(a->K, a->C);
     return along < broadcast;
 }
 
