@@ -316,7 +316,7 @@ static void want_around(const cg_conv_args *a, conv_block *b, ptrdiff_t next) {
 /* Weights of channels k0 .. k1-1 of one group, as correlate_block takes them. */
 static void pack_range(const cg_conv_args *a, ptrdiff_t group, ptrdiff_t k0, ptrdiff_t k1, REAL *to, REAL *temp) {
     const REAL *w = (const REAL *)a->weight + group * a->w_group;
-    if (a->vectors_over_pixels && a->w_k == 1 && a->n_taps == 1) /* several tiles read each cache line */
+    if (a->vectors_over_pixels && one_adjacent(a)) /* several tiles read each cache line */
         for (ptrdiff_t n; k0 + TILE_ROWS_CHANNELS <= k1; k0 += n, to += n * a->C) {
             n = MIN(4, (k1 - k0) / TILE_ROWS_CHANNELS) * TILE_ROWS_CHANNELS;
             for (ptrdiff_t c = 0; c < a->C; c++) {

@@ -371,6 +371,11 @@ static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
         }
 }
 
+/* Whether each pair of channels has one weight, of a 1x1 kernel: of larger ones a class may take only the last tap. */
+static int one_adjacent(const cg_conv_args *a) {
+    return a->w_k == 1 && a->n_taps == 1 && a->R * a->S == 1;
+}
+
 /* Weights of channels k0 .. k0+n-1 of a group as [classes][c][row tap][column tap][width], zeros where n < width; or
  * where tiles go row by row, as [row tap][c][column tap][width]. */
 static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, REAL *to,
@@ -381,7 +386,7 @@ static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, p
         transpose_block(to, width, w, a->w_k, n, a->C * a->R * a->S, vectors);
         return;
     }
-    if (!vectors && a->w_k == 1 && a->n_taps == 1) {
+    if (!vectors && one_adjacent(a)) {
         for (ptrdiff_t c = 0; c < a->C; c++, w += a->w_c, to += width) {
             PREFETCH(w + 16 * a->w_c); /* rows that hardware does not see coming */
             copy_run(to, w, n);

@@ -380,3 +380,22 @@ def test_weight_gradient_of_few_large_images_sums_all_rows(backend, batch, dtype
         result = functional.conv2d_grad_weight(grad, x, 3, padding=1)
         expected = reference.conv2d_grad_weight(grad.astype(np.float64), x.astype(np.float64), 3, padding=1)
         check_close(result, expected, batch * height * width, "grad_weight")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stride", [(2, 3), (1, 3), (3, 1), (3, 3)])
+@pytest.mark.parametrize("order", [(2, 3, 1, 0), (3, 2, 1, 0), (2, 3, 0, 1), (0, 1, 2, 3)])
+@pytest.mark.parametrize("channels", [1, 5, 16, 40])
+def test_one_pixel_reached_by_one_tap_takes_that_tap(backend, channels, order, stride, dtype, rng, check_close):
+    """An input of one column or row has one class with one tap, not the first one; weights in any order in memory."""
+    shape = (6, channels, 3 if stride[0] == 3 else 1, 3 if stride[1] == 3 else 1)
+    weight = rng.standard_normal([shape[axis] for axis in order]).astype(dtype).transpose(np.argsort(order))
+    assert weight.shape == shape
+    size = (2, channels, 1 if stride[0] == 3 else 9, 1 if stride[1] == 3 else 9)
+    x = np.zeros(size, dtype)
+    grad = rng.standard_normal(functional.conv2d(x, weight, stride=stride, padding="full").shape).astype(dtype)
+    result = functional.conv2d_grad_input(grad, weight, size, stride=stride, padding="full")
+    expected = reference.conv2d_grad_input(
+        grad.astype(np.float64), weight.astype(np.float64), size, stride=stride, padding="full"
+    )
+    check_close(result, expected, 6 * 9, "grad_input")
