@@ -13,6 +13,7 @@
 #include "conv_wanted.inc.h"
 #include "conv_unstaged.inc.h"
 #include "conv_plan.inc.h"
+#include "conv_pack.inc.h"
 #include "gemm.inc.h"
 #include "gemm_few.inc.h"
 #include "linear_backward.inc.h"

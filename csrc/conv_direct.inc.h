@@ -313,52 +313,6 @@ static void want_around(const cg_conv_args *a, conv_block *b, ptrdiff_t next) {
                                  n0 * a->H + h0, (MIN(a->N, n0 + a->block_n) - 1) * a->H + h1);
 }
 
-/* Weights of channels k0 .. k1-1 of one group, as correlate_block takes them. */
-static void pack_range(const cg_conv_args *a, ptrdiff_t group, ptrdiff_t k0, ptrdiff_t k1, REAL *to, REAL *temp) {
-    const REAL *w = (const REAL *)a->weight + group * a->w_group;
-    if (a->vectors_over_pixels && one_adjacent(a)) /* several tiles read each cache line */
-        for (ptrdiff_t n; k0 + TILE_ROWS_CHANNELS <= k1; k0 += n, to += n * a->C) {
-            n = MIN(4, (k1 - k0) / TILE_ROWS_CHANNELS) * TILE_ROWS_CHANNELS;
-            for (ptrdiff_t c = 0; c < a->C; c++) {
-                const REAL *from = w + k0 + c * a->w_c;
-                PREFETCH(from + 16 * a->w_c); /* rows that hardware does not see coming */
-                PREFETCH(from + 16 * a->w_c + n - 1);
-                for (ptrdiff_t k = 0; k < n; k += TILE_ROWS_CHANNELS)
-                    copy_run(to + k * a->C + c * TILE_ROWS_CHANNELS, from + k, TILE_ROWS_CHANNELS);
-            }
-        }
-    for (ptrdiff_t k = k0, width; k < k1; k += width) {
-        width = tile_width(a, k1 - k);
-        pack_tile(a, w, k, MIN(width, k1 - k), width, to + (k - k0) * a->C * a->n_taps, temp);
-    }
-}
-
-INLINE ptrdiff_t packed_range(const cg_conv_args *a) { /* elements of a range of k */
-    return a->C * a->n_taps * round_up(a->k_group, LANES);
-}
-
-/* A block is one tile of channels. */
-KERNEL_PLAN(conv_pack) {
-    cg_conv_args *a = args_;
-    CG_JOIN(conv_correlate_plan__, CG_SUFFIX)(args_);
-    a->packed_bytes = a->groups * a->n_k_groups * packed_range(a) * sizeof(REAL);
-    a->task.n_blocks = a->groups * a->n_k_groups * ceil_div(a->k_group, tile_width(a, a->k_group));
-    a->task.work = 0.25 * a->groups * a->K * a->C * a->n_taps;
-}
-
-KERNEL_RUN(conv_pack) {
-    const cg_conv_args *a = args_;
-    ptrdiff_t step = tile_width(a, a->k_group), tiles = ceil_div(a->k_group, step);
-    for (ptrdiff_t block = begin; block < end; block++) {
-        ptrdiff_t range = block / tiles, part = block % tiles * step;
-        ptrdiff_t k0 = range % a->n_k_groups * a->k_group, k1 = MIN(MIN(a->K, k0 + a->k_group), k0 + part + step);
-        if (k0 + part < k1)
-            pack_range(a, range / a->n_k_groups, k0 + part, k1,
-                       (REAL *)a->packed + range * packed_range(a) + part * a->C * a->n_taps,
-                       (REAL *)((char *)scratch_ + a->temp_at));
-    }
-}
-
 KERNEL_RUN(conv_correlate) {
     const cg_conv_args *a = args_;
     char *scratch = scratch_;

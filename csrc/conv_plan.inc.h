@@ -1,4 +1,4 @@
-/* How a direct convolution is cut into blocks, and the form its weights take; conv_direct.inc.h goes through them.
+/* How a direct convolution is cut into blocks; conv_direct.inc.h goes through them.
  *
  * Kind of tile, block sizes and the order of summation depend on the shape of one sample and on the options alone.
  */
@@ -369,61 +369,4 @@ static void fill_offsets(const cg_conv_args *a, int32_t *offset) {
                 }
             }
         }
-}
-
-/* Whether each pair of channels has one weight, of a 1x1 kernel: of larger ones a class may take only the last tap. */
-static int one_adjacent(const cg_conv_args *a) {
-    return a->w_k == 1 && a->n_taps == 1 && a->R * a->S == 1;
-}
-
-/* Weights of channels k0 .. k0+n-1 of a group as [classes][c][row tap][column tap][width], zeros where n < width; or
- * where tiles go row by row, as [row tap][c][column tap][width]. */
-static void pack_tile(const cg_conv_args *a, const REAL *weight, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t width, REAL *to,
-                      REAL *temp) {
-    const REAL *w = weight + k0 * a->w_k;
-    int vectors = width % LANES == 0;
-    if (is_natural(a) && !a->row_by_row) {
-        transpose_block(to, width, w, a->w_k, n, a->C * a->R * a->S, vectors);
-        return;
-    }
-    if (!vectors && one_adjacent(a)) {
-        for (ptrdiff_t c = 0; c < a->C; c++, w += a->w_c, to += width) {
-            PREFETCH(w + 16 * a->w_c); /* rows that hardware does not see coming */
-            copy_run(to, w, n);
-        }
-        return;
-    }
-    int adjacent = vectors && a->w_k == 1, square = vectors && a->w_s == 1 && a->w_r == a->S;
-    for (ptrdiff_t c = 0; c < a->C; c++, w += a->w_c) {
-        if (square && !adjacent)
-            transpose_block(temp, width, w, a->w_k, n, a->R * a->S, 1);
-        REAL *base = to;
-        for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
-            for (ptrdiff_t v = 0; v < a->cols.n_phases; v++) {
-                const cg_phase *rows = a->rows.phase + u, *cols = a->cols.phase + v;
-                ptrdiff_t taps = rows->n_taps * cols->n_taps;
-                REAL *p = base + c * (a->row_by_row ? cols->n_taps : taps) * width;
-                base += a->C * taps * width;
-                for (ptrdiff_t i = 0; i < rows->n_taps; i++, p += a->row_by_row ? (a->C - 1) * cols->n_taps * width : 0)
-                    for (ptrdiff_t j = 0; j < cols->n_taps; j++, p += width) {
-                        ptrdiff_t r = rows->tap_index[i], s = cols->tap_index[j];
-                        if (adjacent) {
-                            copy_run(p, w + r * a->w_r + s * a->w_s, n);
-                            fill_run(p + n, 0, width - n);
-                        } else if (square)
-                            copy_run(p, temp + (r * a->S + s) * width, width);
-                        else {
-                            const REAL *q = w + r * a->w_r + s * a->w_s;
-                            for (ptrdiff_t k = 0; k < n; k++)
-                                p[k] = q[k * a->w_k];
-                            for (ptrdiff_t k = n; k < width; k++)
-                                p[k] = 0;
-                        }
-                    }
-            }
-    }
-}
-
-INLINE ptrdiff_t tile_width(const cg_conv_args *a, ptrdiff_t channels_left) {
-    return a->vectors_over_pixels ? MIN(TILE_ROWS_CHANNELS, channels_left) : channel_vectors(channels_left) * LANES;
 }
