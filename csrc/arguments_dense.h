@@ -14,7 +14,7 @@ typedef struct {
     double parameter;
     /* filled by the plan; "_at": offsets in scratch, in bytes */
     int way, stage_a, swap; /* swap: a and b, M and N have exchanged their places */
-    ptrdiff_t block_m, block_n, block_k, n_column_blocks, panel_at, result_at, stage_at, offset_at;
+    ptrdiff_t block_m, block_n, block_k, stage_row, n_column_blocks, panel_at, result_at, stage_at, offset_at;
 } cg_gemm_args;
 
 /* The gradients of a fully connected layer, all in one call; those whose result is NULL are left out. */

@@ -30,6 +30,7 @@
 #define GEMM_OUTER_TERMS 4   /* of "outer" */
 #define GEMM_DOT_NEAR 65536  /* elements of b that "dot" with more than 8 rows of c may read again and again */
 #define GEMM_DOT_RUN 1024    /* elements along k of "dot" that stay in L1 */
+#define GEMM_ALIAS 1024      /* bytes: rows a multiple of it apart compete for few sets of L1 with the panel */
 
 /* Only these tables have more than "panels": elsewhere the others would hardly be worth their size. */
 #define GEMM_WIDE (LANES >= 8 && REAL_BYTES == 4)
@@ -85,6 +86,8 @@ KERNEL_PLAN(gemm) {
         if (most < worst || parts == 4)
             worst = most, a->block_n = width;
     }
+    if (a->way == GEMM_ROWS_WAY && a->K > 8) /* longer runs of b, which lies in far memory */
+        a->block_n = MAX(a->block_n, MIN(GEMM_COLUMNS, round_up(ceil_div(a->N, 2), wide)));
     if (a->way == GEMM_DOT)
         a->block_n = MAX(16, round_up(ceil_div(a->N, 4), 16));
     if (a->N <= wide && a->way != GEMM_DIRECT)
@@ -96,11 +99,18 @@ KERNEL_PLAN(gemm) {
     a->block_m = MIN(a->block_m, a->M);
     a->n_column_blocks = ceil_div(a->N, a->block_n);
     a->stage_a = a->way == GEMM_PANELS && a->a_k != 1 && a->a_row == 1;
+    /* rows that alias are copied next to each other, where a few panels pay for it */
+    const int aliased = a->a_row * (ptrdiff_t)sizeof(REAL) % GEMM_ALIAS == 0 && a->a_row != 0;
+    a->stage_row = 0;
+    if (a->way == GEMM_PANELS && a->a_k == 1 && aliased && !a->swap && a->block_k >= 64 &&
+        MIN(a->block_n, a->N) >= 2 * wide)
+        a->stage_row = round_up(a->block_k, LANES) + 64 / (ptrdiff_t)sizeof(REAL);
     ptrdiff_t at = 0, results = a->swap ? (a->block_m + TILE_PIXELS_1) * wide : TILE_PIXELS_1 * wide;
     const ptrdiff_t panel = a->way == GEMM_OUTER ? GEMM_OUTER_TERMS * a->N * LANES : a->block_k * wide;
     a->panel_at = at, at += round_up(panel * sizeof(REAL), 64) + 64;
     a->result_at = at, at += round_up(MAX(results, 4 * GEMM_STRETCH) * sizeof(REAL), 64);
-    a->stage_at = at, at += a->stage_a ? round_up((a->block_k * a->block_m + LANES) * sizeof(REAL), 64) : 0;
+    const ptrdiff_t stage_step = a->stage_a ? a->block_k : a->stage_row;
+    a->stage_at = at, at += stage_step ? round_up((stage_step * a->block_m + LANES) * sizeof(REAL), 64) : 0;
     a->offset_at = at, at += round_up(a->block_k * sizeof(int32_t), 64);
     a->task.scratch_bytes = (size_t)at;
     a->task.n_blocks = ceil_div(a->M, a->block_m) * a->n_column_blocks;
@@ -175,7 +185,8 @@ static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
     REAL *panel = (REAL *)(scratch + a->panel_at), *result = (REAL *)(scratch + a->result_at);
     REAL *stage = (REAL *)(scratch + a->stage_at), *c = (REAL *)a->c;
     int32_t *offset = (int32_t *)(scratch + a->offset_at);
-    const ptrdiff_t a_k = a->stage_a ? m1 - m0 : a->a_k, a_row = a->stage_a ? 1 : a->a_row;
+    const ptrdiff_t a_k = a->stage_a ? m1 - m0 : a->a_k;
+    const ptrdiff_t a_row = a->stage_a ? 1 : a->stage_row ? a->stage_row : a->a_row;
     gemm_split split;
     ptrdiff_t split_wide = 0;
     const int far_b = a->K * a->N * (ptrdiff_t)sizeof(REAL) >= GEMM_FAR;
@@ -189,6 +200,11 @@ static void gemm_panels(const cg_gemm_args *a, ptrdiff_t m0, ptrdiff_t m1, ptrdi
         if (a->stage_a) {
             for (ptrdiff_t i = 0; i < k; i++)
                 copy_run(stage + i * (m1 - m0), rows + i * a->a_k, m1 - m0);
+            rows = stage;
+        }
+        if (a->stage_row) {
+            for (ptrdiff_t i = 0; i < m1 - m0; i++)
+                copy_run(stage + i * a->stage_row, rows + i * a->a_row, k);
             rows = stage;
         }
         for (ptrdiff_t n = n0, wide; n < n1; n += wide) {

@@ -16,6 +16,8 @@ SIZES += [(64, 120, 84), (33, 65, 10), (1, 400, 130), (130, 3, 5), (17, 64, 64)]
 # and each way of a product: few rows, few terms, few columns, each with many of the others
 SIZES += [(1, 10, 70), (3, 16, 65), (4, 7, 129), (9, 5, 300), (12, 1, 100), (2, 300, 64), (16, 140, 200), (28, 130, 70)]
 SIZES += [(29, 129, 131), (20, 260, 300), (300, 70, 9), (260, 400, 12), (50, 600, 520)]
+# rows of a power of two, which are copied next to each other
+SIZES += [(100, 512, 512), (97, 256, 600), (460, 520, 256), (455, 512, 520)]
 
 
 def arrays(rng, dtype, n, n_in, n_out):
