@@ -278,7 +278,7 @@ KERNEL_PLAN(conv_correlate) {
         a->stage_sample = a->c_chunk * a->stage_plane;
     } else if (!a->vectors_over_pixels && a->n_row_blocks == 1 && a->n_col_blocks == 1) {
         ptrdiff_t by_pixels = MAX(1, BLOCK_PIXELS * 3 / 4 / pixels);
-        ptrdiff_t sample = a->unstaged ? a->C * pixels / 2 : a->stage_sample;
+        ptrdiff_t sample = a->unstaged ? MAX(1, a->C * pixels / 2) : a->stage_sample;
         ptrdiff_t by_bytes = MAX(1, STAGE_BYTES / (sample * (ptrdiff_t)sizeof(REAL)));
         a->block_n = MAX(1, MIN(a->N, MIN(by_pixels, by_bytes)));
         a->block_n = ceil_div(a->N, ceil_div(a->N, a->block_n)); /* alike, for as many threads */
