@@ -69,7 +69,7 @@ static void pack_range(const cg_conv_args *a, ptrdiff_t group, ptrdiff_t k0, ptr
                 PREFETCH(from + 16 * a->w_c); /* rows that hardware does not see coming */
                 PREFETCH(from + 16 * a->w_c + n - 1);
                 for (ptrdiff_t k = 0; k < n; k += TILE_ROWS_CHANNELS)
-                    copy_run(to + k * a->C + c * TILE_ROWS_CHANNELS, from + k, TILE_ROWS_CHANNELS);
+                    memcpy(to + k * a->C + c * TILE_ROWS_CHANNELS, from + k, TILE_ROWS_CHANNELS * sizeof(REAL));
             }
         }
     for (ptrdiff_t k = k0, width; k < k1; k += width) {
