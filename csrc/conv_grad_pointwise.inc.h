@@ -6,7 +6,6 @@
  */
 #define POINTWISE_RUN (3200 / (ptrdiff_t)sizeof(REAL)) /* pixels between two visits to the sums */
 #define POINTWISE_SUMS (8 << 10)                       /* pairs of channels of a block: 512 KB of sums */
-#define WIDE_NEAR (1 << 20)                            /* numbers of a wide operand that stays in the cache */
 
 /* What the other way costs for a slot of FMA of this one, most of whose 64-byte loads cross lines of the cache. */
 #define POINTWISE_BROADCAST (LANES * REAL_BYTES == 64 ? 0.85 : 1.2)
@@ -74,9 +73,6 @@ static int prefers_pointwise(const cg_conv_grad_weight_args *a) {
     ptrdiff_t pixels = a->OH * a->OW, narrow = MIN(a->K, a->C);
     if (a->R * a->S * a->stride_h * a->stride_w != 1 || a->top || a->left || a->H * a->W != pixels || a->H != 1 ||
         a->x_at.stride_w != 1 || a->g_at.stride_w != 1 || a->N * (double)pixels < 8 * LANES)
-        return 0;
-    /* with all of the wide operand in the cache, and no empty lanes, reading it for each range of k is cheap */
-    if (REAL_BYTES == 8 && narrow % (4 * LANES) == 0 && a->N * (double)pixels * MAX(a->K, a->C) < WIDE_NEAR)
         return 0;
     double vectors = (double)pixels / LANES, total = a->N * vectors;
     ptrdiff_t transposed = narrow <= LANES ? LANES : round_up(narrow, 2 * LANES);

@@ -302,8 +302,8 @@ KERNEL_PLAN(conv_correlate) {
         a->k_group = MIN(a->k_group, 4 * width);
     if (a->unstaged && !a->all_packed)
         a->k_group = balanced_range(a);
-    a->n_k_groups = ceil_div(a->K, a->k_group);
-    a->k_group = MIN(a->k_group, round_up(ceil_div(all_k, a->n_k_groups), width)); /* as even as whole tiles allow */
+    else /* as even as whole tiles allow */
+        a->k_group = MIN(a->k_group, round_up(ceil_div(all_k, ceil_div(a->K, a->k_group)), width));
     a->n_k_groups = ceil_div(a->K, a->k_group);
 
     /* Where there are too few blocks to share out, each takes a part of its range of k, in whole tiles. */

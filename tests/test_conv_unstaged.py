@@ -69,3 +69,22 @@ def test_native_values_that_are_not_finite_stay_in_their_pixels(rng):
     assert np.isinf(y[2, :, 0, 0]).all()
     y[1, :, 6, 6], y[2, :, 0, 0] = expected[1, :, 6, 6], expected[2, :, 0, 0]
     np.testing.assert_array_equal(y, expected)
+
+
+def test_native_views_of_many_blocks(rng):
+    """Channels near each other though images are large: between their rows, or overlapping; and in reverse order."""
+    weight = rng.uniform(-1, 1, (512, 300, 1, 1)).astype(np.float32)
+    between = rng.uniform(-1, 1, (2, 30, 300, 13)).astype(np.float32).transpose(0, 2, 1, 3)
+    line = rng.uniform(-1, 1, (2, 2, 299 * 4 + 401)).astype(np.float32)
+    overlapping = np.lib.stride_tricks.sliding_window_view(line, 401, axis=2)[:, :, ::4].transpose(0, 2, 1, 3)
+    for x in (between, between[:, ::-1], between[:, :, :7], overlapping, overlapping[:, ::-1]):
+        expected = functional.conv2d(np.ascontiguousarray(x), weight, algorithm="direct")
+        np.testing.assert_allclose(functional.conv2d(x, weight, algorithm="direct"), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(expected, reference.conv2d(x, weight), rtol=1e-3, atol=1e-3)
+
+
+def test_native_reversed_channels_of_large_planes(rng):
+    x = rng.uniform(-1, 1, (1, 257, 40, 41)).astype(np.float32)[:, ::-1]
+    weight = rng.uniform(-1, 1, (96, 257, 1, 1)).astype(np.float32)
+    expected = functional.conv2d(x.copy(), weight, algorithm="direct")
+    np.testing.assert_array_equal(functional.conv2d(x, weight, algorithm="direct"), expected)
