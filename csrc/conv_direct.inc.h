@@ -290,13 +290,37 @@ static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *we
     }
 }
 
+/* The same for parts of a row. */
+static void want_columns(const cg_conv_args *a, conv_block *b, ptrdiff_t next) {
+    const conv_part part = part_of(a, b, a->rows.phase);
+    b->soon[0] =
+        wanted_columns((const REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + b->k0) * a->y_at.stride_c +
+                           part.first_h * a->y_at.stride_h + part.first_w * a->y_at.stride_w,
+                       &a->y_at, b->k1 - b->k0, part.wide);
+    if (next < 0)
+        return;
+    ptrdiff_t j0 = next % a->n_col_blocks * a->block_cols, i0 = next / a->n_col_blocks % a->n_row_blocks;
+    ptrdiff_t n = next / a->n_col_blocks / a->n_row_blocks % a->n_batches;
+    ptrdiff_t group = next / a->n_col_blocks / a->n_row_blocks / a->n_batches / a->n_k_shares / a->n_k_groups;
+    ptrdiff_t h = i0 * a->rows.in_step + a->rows.min_offset, w = MAX(0, j0 * a->cols.in_step + a->cols.min_offset);
+    if (h >= 0 && h < a->H && w < a->W)
+        b->soon[1] = wanted_columns((const REAL *)a->x + n * a->x_at.stride_n + group * a->C * a->x_at.stride_c +
+                                        h * a->x_at.stride_h + w * a->x_at.stride_w,
+                                    &a->x_at, a->C, MIN(a->stage_cols, a->W - w));
+}
+
 /* Lists what the tiles of a block fetch as they go: its results, and the input of the block `next` (-1: none) where
  * that is another part of the image. */
 static void want_around(const cg_conv_args *a, conv_block *b, ptrdiff_t next) {
     ptrdiff_t col_blocks = a->n_col_blocks, all_rows = 0;
     b->soon[0] = b->soon[1] = (wanted){0};
-    if ((a->n_taps == 1 && !a->unstaged) || a->n_chunks > 1 || col_blocks > 1 || a->stream)
+    if ((a->n_taps == 1 && !a->unstaged) || a->n_chunks > 1 || a->stream)
         return;
+    if (col_blocks > 1) {
+        if (a->stage_rows == 1 && a->rows.n_phases == 1)
+            want_columns(a, b, next);
+        return;
+    }
     for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
         all_rows += a->rows.phase[u].count;
     ptrdiff_t i1 = MIN(all_rows, (b->i0 + a->block_rows) * a->rows.out_step), i0 = b->i0 * a->rows.out_step;

@@ -25,6 +25,11 @@ NOINLINE wanted wanted_rows(const REAL *image, const cg_strides *at, ptrdiff_t c
     return w;
 }
 
+/* `cols` columns of one row, from `from` on, of each of `channels` planes. */
+static wanted wanted_columns(const REAL *from, const cg_strides *at, ptrdiff_t channels, ptrdiff_t cols) {
+    return (wanted){from, at->stride_c == 1 ? 1 : channels, cols * at->stride_w, at->stride_c, 0};
+}
+
 /* The next n cache lines (at most) of a list of two; the step to give to a tile with them, 0 where nothing is left. */
 INLINE const REAL *want_next(wanted *list, ptrdiff_t n, ptrdiff_t *step) {
     if (list->runs == 0)
@@ -34,9 +39,10 @@ INLINE const REAL *want_next(wanted *list, ptrdiff_t n, ptrdiff_t *step) {
         return list->from;
     }
     const REAL *p = list->from + list->done;
+    ptrdiff_t rest = list->run - list->done;
+    *step = MIN(LANES, rest / MAX(1, n) + 1);
     list->done += n * LANES;
     if (list->done >= list->run)
         list->done = 0, list->runs--, list->from += list->stride;
-    *step = LANES;
     return p;
 }
