@@ -19,6 +19,7 @@
 #include "linear_backward.inc.h"
 #include "conv_pointwise.inc.h"
 #include "conv_rows.inc.h"
+#include "conv_results.inc.h"
 #include "conv_direct.inc.h"
 #include "conv_scale.inc.h"
 #include "conv_depthwise.inc.h"
