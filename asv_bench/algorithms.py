@@ -1,11 +1,10 @@
 """Winograd against our own direct convolution: `python asv_bench/algorithms.py`, the figures behind algorithm="auto".
 
-One thread, float32, padding that keeps the size; 3x3 kernels, then others, which are filtered along one axis. Both
-algorithms take turns; a ratio is the least time of the direct one over the least time of Winograd's, of many short
-samples each, so that other tenants of the machine do not show. Above 1 Winograd is faster. Writes
-asv_bench/results/algorithms.json and .md.
+One thread, padding that keeps the size; 3x3 kernels, others, which are filtered along one axis, and 3x3 in float64,
+where Winograd is F(2x2, 3x3). Both algorithms take turns; a ratio is the least time of the direct one over the least
+time of Winograd's, of many short samples each, so that other tenants of the machine do not show. Above 1 Winograd is
+faster. Writes asv_bench/results/algorithms.json and .md.
 """
-
 import json
 import time
 from pathlib import Path
@@ -41,6 +40,13 @@ AXIS_SHAPES = [
     *((4, c, k, 28) for c, k in ((16, 16), (24, 24), (32, 32), (48, 48), (64, 64))),
     *((16, 64, 64, size) for size in (2, 4, 6, 7, 14)),
     *((n, c, c, size) for c, size in ((128, 17), (384, 8)) for n in (1, 8)),
+]
+# In float64, 3x3.
+WIDE_SHAPES = [
+    *((16, c, k, 24) for c, k in ((8, 64), (64, 8), (16, 16), (24, 24), (16, 32), (32, 16), (32, 32), (64, 64))),
+    *((64, 64, 64, size) for size in (3, 4, 7, 14)),
+    (1, 512, 512, 7),
+    (8, 128, 32, 56),
 ]
 AXIS_KERNELS = ((1, 3), (3, 1), (1, 7), (7, 1), (5, 5))
 
@@ -81,15 +87,15 @@ def calls_of(direction, x, weight, grad):
     return call("direct"), call("winograd")
 
 
-def measured(rng, kernel, batch, channels, out_channels, size):
+def measured(rng, kernel, batch, channels, out_channels, size, dtype="float32"):
     """What one row of the table says."""
-    x = rng.standard_normal((batch, channels, size, size), dtype=np.float32)
-    weight = rng.standard_normal((out_channels, channels, *kernel), dtype=np.float32)
-    grad = rng.standard_normal((batch, out_channels, size, size), dtype=np.float32)
-    row = {"kernel": kernel, "shape": (batch, channels, out_channels, size)}
+    x = rng.standard_normal((batch, channels, size, size), dtype=dtype)
+    weight = rng.standard_normal((out_channels, channels, *kernel), dtype=dtype)
+    grad = rng.standard_normal((batch, out_channels, size, size), dtype=dtype)
+    row = {"kernel": kernel, "dtype": dtype, "shape": (batch, channels, out_channels, size)}
     for direction in DIRECTIONS:
         direct, winograd = least_times(calls_of(direction, x, weight, grad))
-        account = convgrad.explain_conv2d(x.shape, weight.shape, padding="same", direction=direction)
+        account = convgrad.explain_conv2d(x.shape, weight.shape, padding="same", direction=direction, dtype=dtype)
         row[direction] = direct / winograd, account["algorithm"].split()[0].rstrip(",")
     return row
 
@@ -101,6 +107,8 @@ def main():
     with machine_lock():
         rows = [measured(rng, (3, 3), *shape) for shape in SHAPES]
         rows += [measured(rng, kernel, *shape) for shape in AXIS_SHAPES for kernel in AXIS_KERNELS]
+        with convgrad.precision("strict"):  # what "auto" takes in float64
+            rows += [measured(rng, (3, 3), *shape, dtype="float64") for shape in WIDE_SHAPES]
     lines = [
         '# Winograd against direct convolution, and what `algorithm="auto"` takes',
         "",
@@ -112,7 +120,8 @@ def main():
     ]
     for row in rows:
         cells = " | ".join(f"{row[direction][0]:.2f}x | {row[direction][1]}" for direction in DIRECTIONS)
-        cells = f"{row['kernel'][0]}x{row['kernel'][1]} | " + " | ".join(map(str, row["shape"])) + f" | {cells}"
+        kernel = "x".join(map(str, row["kernel"])) + (" float64" if row["dtype"] == "float64" else "")
+        cells = f"{kernel} | " + " | ".join(map(str, row["shape"])) + f" | {cells}"
         lines.append(f"| {cells} |")
     chosen = [
         ratio if algorithm == "winograd" else 1 / ratio

@@ -166,7 +166,7 @@ def test_any_strides(rng):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_auto_takes_direct_in_float64_and_for_few_channels(rng):
+def test_auto_takes_direct_for_few_channels(rng):
     def ran(dtype, C, K, H, **options):
         arrays = (a.astype(dtype) for a in problem(rng, 1, C, K, H, H, PADDINGS[0]))
         with kernels_run() as names:
@@ -176,18 +176,19 @@ def test_auto_takes_direct_in_float64_and_for_few_channels(rng):
         }
 
     direct = {"conv_correlate", "conv_grad_weight"}
-    assert ran(np.float64, 64, 64, 16) == (direct, set())
+    assert ran(np.float64, 24, 24, 16) == ran(np.float64, 15, 64, 16) == (direct, set())
     assert ran(np.float32, 3, 64, 16) == (direct, set())
     assert ran(np.float32, 64, 64, 16, algorithm="direct") == (direct, set())
     only_winograd = ran(np.float32, 64, 64, 16)
     assert only_winograd[0] == set()
     assert {"winograd_weights", "winograd_fused", "winograd_grad_fused"} <= only_winograd[1]
-    assert ran(np.float64, 64, 64, 16, algorithm="winograd")[0] == set()
+    assert ran(np.float64, 16, 32, 16)[0] == ran(np.float64, 32, 16, 16)[0] == set()
+    assert ran(np.float64, 24, 24, 16, algorithm="winograd")[0] == set()
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_auto_has_the_bits_of_the_algorithm_it_takes(name, rng):
-    for dtype, C, algorithm in ((np.float64, 32, "direct"), (np.float32, 32, "winograd"), (np.float32, 2, "direct")):
+    for dtype, C, algorithm in ((np.float64, 15, "direct"), (np.float32, 32, "winograd"), (np.float32, 2, "direct")):
         arrays = [a.astype(dtype) for a in problem(rng, 2, C, 32, 12, 12, PADDINGS[0])]
         with precision(name):
             for result, right in zip(
@@ -196,6 +197,16 @@ def test_auto_has_the_bits_of_the_algorithm_it_takes(name, rng):
                 strict=True,
             ):
                 np.testing.assert_array_equal(result, right)
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_auto_in_float64_has_the_bits_of_strict(name, rng):
+    arrays = problem(rng, 2, 32, 32, 12, 13, PADDINGS[0])
+    with precision("strict"):
+        expected = three(functional, *arrays, padding=1, algorithm="winograd")
+    with precision(name):
+        for result, right in zip(three(functional, *arrays, padding=1), expected, strict=True):
+            np.testing.assert_array_equal(result, right)
 
 
 def test_precision_decides_the_size_of_the_tiles(rng):

@@ -52,6 +52,30 @@ def test_rounding_of_fast(N, C, K, H, rng):
         assert largest <= 2e-5, f"{name}: largest error {largest:.3g}"
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 2e-19, reason="no floating-point type wider than float64")
+@pytest.mark.parametrize("C, K, H", [(16, 32, 18), (64, 64, 16), (256, 64, 14), (16, 512, 6), (2048, 16, 5)])
+def test_rounding_in_float64(C, K, H, rng):
+    x, weight, grad = (rng.standard_normal(shape) for shape in ((2, C, H, H), (K, C, 3, 3), (2, K, H, H)))
+    wide = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))).astype(np.longdouble)
+    y, grad_x, grad_weight = (np.zeros(shape, np.longdouble) for shape in (grad.shape, wide.shape, weight.shape))
+    for r, s in np.ndindex(3, 3):
+        part = wide[:, :, r : r + H, s : s + H]
+        y += np.moveaxis(np.tensordot(part, weight[:, :, r, s].astype(np.longdouble), ((1,), (1,))), -1, 1)
+        grad_weight[:, :, r, s] = np.tensordot(grad.astype(np.longdouble), part, ((0, 2, 3), (0, 2, 3)))
+        grad_x[:, :, r : r + H, s : s + H] += np.moveaxis(
+            np.tensordot(grad.astype(np.longdouble), weight[:, :, r, s].astype(np.longdouble), ((1,), (0,))), -1, 1
+        )
+    results = (
+        functional.conv2d(x, weight, padding=1),
+        functional.conv2d_grad_input(grad, weight, x.shape, padding=1),
+        functional.conv2d_grad_weight(grad, x, 3, padding=1),
+    )
+    for name, result, right in zip(NAMES, results, (y, grad_x[:, :, 1:-1, 1:-1], grad_weight), strict=True):
+        rms, largest = relative_errors(result, right)
+        assert rms <= 1e-15, f"{name}: RMS error {rms:.3g}"  # PyTorch's plain sums: 1.7e-16 to 6.7e-16
+        assert largest <= 8e-15, f"{name}: largest error {largest:.3g}"
+
+
 def test_gradients_by_the_weight_over_many_pixels_round_less_than_torchs(rng):
     torch = pytest.importorskip("torch")
     x, weight, _, grad = problem(rng, 8, 16, 16, 56, 56, PADDINGS[0], gaussian=True)

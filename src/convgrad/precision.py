@@ -1,10 +1,10 @@
 """How exactly a convolution is computed: "fast" or "strict".
 
 Where a float32 convolution takes Winograd's algorithm, "fast" lets it use F(4x4, 3x3), whose rounding error is about
-three times that of direct summation; "strict" keeps to F(2x2, 3x3), which rounds about as direct summation does. Other
-kernels of 3 to 7 taps along an axis, such as 1x7 or 5x5, are filtered along that axis under "fast" and summed directly
-under "strict". Nothing else depends on it. `set_precision` is process-wide; `precision` is a context manager and its
-effect local to the current context.
+three times that of direct summation; "strict" keeps to F(2x2, 3x3), which rounds about as direct summation does and is
+what float64 takes under either. Other float32 kernels of 3 to 7 taps along an axis, such as 1x7 or 5x5, are filtered
+along that axis under "fast" and summed directly under "strict". Nothing else depends on it. `set_precision` is
+process-wide; `precision` is a context manager and its effect local to the current context.
 """
 
 from __future__ import annotations

@@ -127,12 +127,16 @@ def reason(shape, bint is_float32, int direction, bint strict):
         return f"{shape.algorithm}: asked for"
     if not both and not axis:
         return "direct: Winograd needs 3x3, or one group and 3 to 7 taps along an axis, stride 1, dilation 1"
-    if not is_float32:
-        return "direct: in float64 Winograd's rounding would show"
+    if axis and not is_float32:
+        return "direct: in float64 only 3x3 kernels take Winograd's algorithm"
     if axis:
         return reason_along_axis(shape, direction, axis)
     if shape.out_height * shape.out_width < 9:
         return "direct: too few pixels to fill Winograd's tiles"
+    if not is_float32:
+        if min(C, K) < 16 or max(C, K) < 32:
+            return "direct: too few channels for Winograd's products to outweigh its transforms"
+        return "winograd: 3x3, stride 1, float64, at least 16 channels on either side and 32 on one"
     if direction == GRAD_WEIGHT:
         if C < 12 or K < 8:
             return "direct: too few channels for Winograd's products to outweigh its transforms"
@@ -155,6 +159,8 @@ cdef class Plan:
             self.axis = 0 if filters_both_axes(shape) else filtered_axis(shape)
             self.m = filtered_outputs(shape.kernel[self.axis - 1]) if self.axis else 4
             self.m_strict = 0 if self.axis else 2
+            if not is_float32 and shape.algorithm == "auto":
+                self.m = self.m_strict
         self.depthwise = (
             shape.groups == (shape.out_channels if backward else shape.in_channels) and shape.groups > 1
             and shape.kernel in ((3, 3), (5, 5)) and shape.dilation == (1, 1)
