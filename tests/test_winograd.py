@@ -186,6 +186,30 @@ def test_auto_takes_direct_for_few_channels(rng):
     assert ran(np.float64, 24, 24, 16, algorithm="winograd")[0] == set()
 
 
+@pytest.mark.parametrize(
+    "C, K, size, dtype, algorithm",
+    [
+        (8, 32, 3, "float32", "winograd"),
+        (8, 31, 3, "float32", "direct,"),
+        (7, 64, 3, "float32", "direct,"),
+        (12, 16, 3, "float32", "winograd"),
+        (12, 15, 3, "float32", "direct,"),
+        (64, 64, 2, "float32", "winograd"),
+        (63, 64, 2, "float32", "direct,"),
+        (64, 64, 1, "float32", "direct,"),
+        (16, 32, 3, "float64", "winograd"),
+        (16, 31, 3, "float64", "direct,"),
+        (15, 64, 3, "float64", "direct,"),
+    ],
+)
+def test_thresholds_of_auto(C, K, size, dtype, algorithm):
+    for channels, out_channels in ((C, K), (K, C)):
+        shapes = (1, channels, size, size), (out_channels, channels, 3, 3)
+        for direction in ("forward", "grad_input"):
+            account = convgrad.explain_conv2d(*shapes, padding=1, direction=direction, dtype=dtype)
+            assert account["algorithm"].split()[0] == algorithm
+
+
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_auto_has_the_bits_of_the_algorithm_it_takes(name, rng):
     for dtype, C, algorithm in ((np.float64, 15, "direct"), (np.float32, 32, "winograd"), (np.float32, 2, "direct")):

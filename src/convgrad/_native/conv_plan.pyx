@@ -131,7 +131,7 @@ def reason(shape, bint is_float32, int direction, bint strict):
         return "direct: in float64 only 3x3 kernels take Winograd's algorithm"
     if axis:
         return reason_along_axis(shape, direction, axis)
-    if shape.out_height * shape.out_width < 9:
+    if shape.out_height * shape.out_width < (9 if min(C, K) < 64 else 4):
         return "direct: too few pixels to fill Winograd's tiles"
     if not is_float32:
         if min(C, K) < 16 or max(C, K) < 32:
@@ -141,9 +141,9 @@ def reason(shape, bint is_float32, int direction, bint strict):
         if C < 12 or K < 8:
             return "direct: too few channels for Winograd's products to outweigh its transforms"
         return "winograd: 3x3, stride 1, at least 12 input and 8 output channels"
-    if min(C, K) < 12 or (min(C, K) < 16 and max(C, K) < 24):
+    if min(C, K) < 8 or max(C, K) < (16 if min(C, K) >= 12 else 32):
         return "direct: too few channels for Winograd's products to outweigh its transforms"
-    return "winograd: 3x3, stride 1, at least 16 channels on either side, or 12 and 24"
+    return "winograd: 3x3, stride 1, at least 12 channels on one side and 16 on the other, or 8 and 32"
 
 
 cdef class Plan:
