@@ -96,7 +96,7 @@ typedef struct {
     /* filled by the plan */
     int dot_products, in_place, swap, along_pixels;
     ptrdiff_t n_ranges; /* of samples or rows; 1: grad_weight is written at once */
-    ptrdiff_t k_block, n_k_blocks, c_block, n_c_blocks;
+    ptrdiff_t k_tile, k_block, n_k_blocks, c_block, n_c_blocks; /* a block takes k in tiles of k_tile */
     ptrdiff_t block_n, block_rows, block_cols, n_row_blocks, n_col_blocks;
     ptrdiff_t stage_rows, stage_cols, stage_plane, stage_sample, run;
     ptrdiff_t gradient_at, stage_at, result_at, offset_at, term_at;

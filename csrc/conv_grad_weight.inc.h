@@ -16,6 +16,7 @@
 #define GRAD_PIXELS 384
 #define GRAD_STAGE_BYTES (384 << 10)
 #define GRAD_AHEAD_BYTES (640 << 10) /* of a run of whole planes, while the next one is fetched */
+#define GRAD_SUMS_BYTES (256 << 10)  /* of sums of a block of several tiles of k */
 #define GRAD_DOT_BYTES (64 << 10)    /* of sums along pixels, a vector each */
 #define GRAD_RANGES 4                /* of samples or of rows, where the weight has at most as many numbers as this: */
 #define GRAD_SMALL 8192
@@ -58,14 +59,20 @@ KERNEL_PLAN(conv_grad_weight) {
     int dot = a->dot_products, planar = dot || a->x_at.stride_c != 1 || a->C == 1;
     ptrdiff_t split_h = dot ? a->stride_h : 1;
 
-    a->k_block = dot ? MIN(a->K, 4 * DOT_CHANNELS) : channel_vectors(a->K) * LANES;
-    a->n_k_blocks = ceil_div(a->K, a->k_block);
+    a->k_tile = dot ? MIN(a->K, 4 * DOT_CHANNELS) : channel_vectors(a->K) * LANES;
     /* Terms of a block: many, to pay for transposing grad_output; the runs of pixels follow from them. */
-    ptrdiff_t most = dot ? MIN(1024, GRAD_DOT_BYTES / (a->k_block * LANES * (ptrdiff_t)sizeof(REAL))) : 1024;
+    ptrdiff_t most = dot ? MIN(1024, GRAD_DOT_BYTES / (a->k_tile * LANES * (ptrdiff_t)sizeof(REAL))) : 1024;
     a->c_block = ceil_div(terms, ceil_div(terms, most));
     a->n_c_blocks = ceil_div(terms, a->c_block);
     ptrdiff_t limit = dot ? 3 * GRAD_PIXELS : GRAD_PIXELS;
     const int ahead = fetches_ahead(a);
+    /* x is read once for as many tiles of k as have room for their sums */
+    const ptrdiff_t tiles = ceil_div(a->K, a->k_tile), sums = a->c_block * a->k_tile * (ptrdiff_t)sizeof(REAL);
+    a->n_k_blocks = ahead ? ceil_div(tiles, MAX(1, GRAD_SUMS_BYTES / sums)) : tiles;
+    if (tiles % MAX(1, a->task.threads) == 0) /* each thread transposes its own */
+        a->n_k_blocks = round_up(a->n_k_blocks, MAX(1, a->task.threads));
+    a->k_block = ceil_div(tiles, a->n_k_blocks) * a->k_tile;
+    a->n_k_blocks = ceil_div(a->K, a->k_block);
     if (ahead) { /* whole planes, which follow each other in memory, or short runs */
         limit = MIN(POINTWISE_RUN, GRAD_AHEAD_BYTES / (a->c_block * (ptrdiff_t)sizeof(REAL)));
         limit = pixels <= limit ? limit : GRAD_PIXELS / 3;
@@ -121,7 +128,7 @@ KERNEL_PLAN(conv_grad_weight) {
     a->stage_sample = channels * a->stage_plane;
 
     ptrdiff_t at = 0;
-    a->gradient_at = at, at += round_up(a->run * a->k_block * sizeof(REAL), 64);
+    a->gradient_at = at, at += round_up(a->run * a->k_tile * sizeof(REAL), 64);
     if (!a->in_place)
         a->stage_at = at, at += round_up((a->block_n * a->stage_sample + 2 * LANES) * sizeof(REAL), 64) + 64;
     a->result_at = at, at += round_up((a->c_block + TILE_PIXELS_1) * a->k_block * sizeof(REAL) * (dot ? LANES : 1), 64);
@@ -203,9 +210,20 @@ static void term_inputs(const cg_conv_grad_weight_args *a, const gradient_run *b
         x[b->n_terms + p] = x[b->n_terms - 1];
 }
 
-/* The run after this one, or of no samples. */
-static gradient_run next_run(const cg_conv_grad_weight_args *a, const gradient_run *b, ptrdiff_t end_n) {
+/* The tile of k from k on. */
+static void take_tile(const cg_conv_grad_weight_args *a, gradient_run *b, ptrdiff_t k, ptrdiff_t k1) {
+    b->k0 = k, b->n_k = MIN(a->k_tile, k1 - k);
+    b->width = channel_vectors(b->n_k) * LANES;
+    if (b->width < b->n_k)
+        b->width = a->k_tile;
+}
+
+/* The run after this one, or of no samples; of its terms part i of n, to be fetched during tile i of n of k. */
+static gradient_run next_run(const cg_conv_grad_weight_args *a, const gradient_run *b, ptrdiff_t end_n, ptrdiff_t i,
+                             ptrdiff_t n) {
     gradient_run next = *b;
+    next.t0 += b->n_terms * i / n;
+    next.n_terms = b->n_terms * (i + 1) / n - b->n_terms * i / n;
     next.j0 += a->block_cols;
     if (next.j0 >= a->OW)
         next.j0 = 0, next.n0 += a->block_n;
@@ -215,8 +233,8 @@ static gradient_run next_run(const cg_conv_grad_weight_args *a, const gradient_r
 }
 
 /* What `tiles` tiles of at least `least` pixels fetch of the next run, the gradient first. */
-static pointwise_soon expect_run(const cg_conv_grad_weight_args *a, const gradient_run *next, ptrdiff_t tiles,
-                                 ptrdiff_t least) {
+static pointwise_soon expect_run(const cg_conv_grad_weight_args *a, const gradient_run *next, ptrdiff_t t0,
+                                 ptrdiff_t tiles, ptrdiff_t least) {
     pointwise_soon soon = {.run = least, .tiles = MAX(1, tiles * 7 / 8)};
     const REAL *g = (const REAL *)a->grad_output + next->n0 * a->g_at.stride_n +
                     (next->group * a->K + next->k0) * a->g_at.stride_c + next->j0;
@@ -228,6 +246,7 @@ static pointwise_soon expect_run(const cg_conv_grad_weight_args *a, const gradie
     } else if (next->n_samples) { /* line after line */
         const ptrdiff_t pixels = next->n_samples * next->cols;
         expect(&soon, 0, g, SOON_STEP, SOON_STEP, ceil_div(pixels * next->n_k, SOON_STEP));
+        x += (pixels - a->x_at.stride_c) * (next->t0 - t0);
         expect(&soon, 1, x, SOON_STEP, SOON_STEP, ceil_div(pixels * next->n_terms, SOON_STEP));
     }
     return soon;
@@ -271,7 +290,7 @@ static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run 
     const ptrdiff_t by_rows = near.pixels ? b->n_terms / near.pixels * near.pixels : 0;
     broadcast_tile rest = broadcast_tile_for((int)(b->width / LANES), MAX(1, b->n_terms - by_rows));
     ptrdiff_t most = PANEL_BYTES / (b->width * (ptrdiff_t)sizeof(REAL)), run = ceil_div(pixel, ceil_div(pixel, most));
-    pointwise_soon soon = expect_run(a, next, ceil_div(pixel, run) * ceil_div(b->n_terms, rest.pixels),
+    pointwise_soon soon = expect_run(a, next, b->t0, ceil_div(pixel, run) * ceil_div(b->n_terms, rest.pixels),
                                      pixel - (ceil_div(pixel, run) - 1) * run);
     for (ptrdiff_t begin = 0; begin < pixel; begin += run, first = 0)
         for (ptrdiff_t t = 0, n; t < b->n_terms; t += n) {
@@ -344,11 +363,9 @@ KERNEL_RUN(conv_grad_weight) {
             n_ranges > 1 ? (REAL *)a->partial + range * a->groups * a->K * terms : (REAL *)a->grad_weight;
         b.t0 = block % a->n_c_blocks * a->c_block;
         b.n_terms = MIN(a->c_block, terms - b.t0);
-        b.k0 = block / a->n_c_blocks % a->n_k_blocks * a->k_block;
-        b.n_k = MIN(a->k_block, a->K - b.k0);
-        b.width = channel_vectors(b.n_k) * LANES;
-        if (b.width < b.n_k)
-            b.width = a->k_block;
+        const ptrdiff_t k0 = block / a->n_c_blocks % a->n_k_blocks * a->k_block, k1 = MIN(a->K, k0 + a->k_block);
+        const ptrdiff_t of_tile = (a->c_block + TILE_PIXELS_1) * a->k_tile; /* numbers of its sums */
+        take_tile(a, &b, k0, k1);
         b.group = block / a->n_c_blocks / a->n_k_blocks % a->groups;
         b.c0 = b.t0 / (a->R * a->S);
         b.n_channels = (b.t0 + b.n_terms - 1) / (a->R * a->S) + 1 - b.c0;
@@ -366,23 +383,28 @@ KERNEL_RUN(conv_grad_weight) {
                     term_inputs(a, &b, stage, x);
                     if (a->dot_products)
                         add_dot(a, &b, gradient, x, result);
-                    else {
-                        const gradient_run next = next_run(a, &b, end_n);
-                        add_broadcast(a, &b, &next, gradient, offset, x, result, first);
+                    for (ptrdiff_t k = k0, i = 0; k < k1 && !a->dot_products; k += a->k_tile, i++) {
+                        take_tile(a, &b, k, k1);
+                        const gradient_run next = next_run(a, &b, end_n, i, ceil_div(k1 - k0, a->k_tile));
+                        add_broadcast(a, &b, &next, gradient, offset, x, result + i * of_tile, first);
                     }
                     first = 0;
                 }
-        if (a->swap) { /* result[k][c] of the swapped roles is grad_weight as it is wanted */
-            REAL *out = grad_weight + (b.group * a->C + b.t0) * a->K + b.k0;
-            for (ptrdiff_t t = 0; t < b.n_terms; t++)
-                copy_run(out + t * a->K, result + t * b.width, b.n_k);
-            continue;
+        REAL *sums = result;
+        for (ptrdiff_t k = k0; k < k1; k += a->k_tile, sums += of_tile) {
+            take_tile(a, &b, k, k1);
+            if (a->swap) { /* sums[k][c] of the swapped roles is grad_weight as it is wanted */
+                REAL *out = grad_weight + (b.group * a->C + b.t0) * a->K + k;
+                for (ptrdiff_t t = 0; t < b.n_terms; t++)
+                    copy_run(out + t * a->K, sums + t * b.width, b.n_k);
+                continue;
+            }
+            REAL *out = grad_weight + (b.group * a->K + k) * terms + b.t0;
+            if (a->dot_products)
+                for (ptrdiff_t q = 0; q < b.n_k; q++)
+                    add_lanes(out + q * terms, sums + q * a->c_block * LANES, b.n_terms);
+            else
+                transpose_block(out, terms, sums, b.width, b.n_terms, b.n_k, 0);
         }
-        REAL *out = grad_weight + (b.group * a->K + b.k0) * terms + b.t0;
-        if (a->dot_products)
-            for (ptrdiff_t k = 0; k < b.n_k; k++)
-                add_lanes(out + k * terms, result + k * a->c_block * LANES, b.n_terms);
-        else
-            transpose_block(out, terms, result, b.width, b.n_terms, b.n_k, 0);
     }
 }
