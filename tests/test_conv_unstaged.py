@@ -88,3 +88,20 @@ def test_native_reversed_channels_of_large_planes(rng):
     weight = rng.uniform(-1, 1, (96, 257, 1, 1)).astype(np.float32)
     expected = functional.conv2d(x.copy(), weight, algorithm="direct")
     np.testing.assert_array_equal(functional.conv2d(x, weight, algorithm="direct"), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "N, C, K, H, W",
+    [(1, 130, 70, 5, 5), (1, 70, 131, 5, 5), (2, 128, 256, 13, 13), (3, 256, 96, 9, 9), (2, 160, 320, 30, 31)],
+)
+def test_blocks_of_several_tiles_of_channels_of_1x1_kernels(N, C, K, H, W, dtype, rng):
+    x, grad = (rng.standard_normal((N, n, H, W)).astype(dtype) for n in (C, K))
+    expected = reference.conv2d_grad_weight(grad.astype(np.float64), x.astype(np.float64), 1)
+    with convgrad.threads(1):  # more threads take narrower blocks
+        result = functional.conv2d_grad_weight(grad, x, 1)
+    error = np.abs(result - expected).max() / np.sqrt(np.mean(expected**2))
+    assert error < 32 * np.finfo(dtype).eps
+    for n in (2, 3):
+        with convgrad.threads(n):
+            np.testing.assert_array_equal(functional.conv2d_grad_weight(grad, x, 1), result)
