@@ -169,51 +169,55 @@ static void correlate_block(const cg_conv_args *a, conv_block *b, const REAL *we
     }
 }
 
-/* The same for parts of a row. */
-static void want_columns(const cg_conv_args *a, conv_block *b, ptrdiff_t next) {
+/* Block `index` of the work; k0 >= k1 where its share of the channels is empty. */
+static conv_block block_at(const cg_conv_args *a, ptrdiff_t index) {
+    conv_block b = {0};
+    b.j0 = index % a->n_col_blocks * a->block_cols, index /= a->n_col_blocks;
+    b.i0 = index % a->n_row_blocks * a->block_rows, index /= a->n_row_blocks;
+    b.n0 = index % a->n_batches * a->block_n, index /= a->n_batches;
+    b.n1 = MIN(a->N, b.n0 + a->block_n);
+    b.part = index;
+    ptrdiff_t share = index % a->n_k_shares * a->k_share, range = index / a->n_k_shares;
+    b.group = range / a->n_k_groups;
+    b.k0 = range % a->n_k_groups * a->k_group;
+    b.k1 = MIN(MIN(a->K, b.k0 + a->k_group), b.k0 + share + a->k_share);
+    b.k0 += share;
+    return b;
+}
+
+/* Lists what the tiles of a block fetch as they go, where blocks are parts of a row: its results, and the input of the
+ * next block. */
+static void want_columns(const cg_conv_args *a, conv_block *b, const conv_block *next) {
     const conv_part part = part_of(a, b, a->rows.phase);
     b->soon[0] =
         wanted_columns((const REAL *)a->y + b->n0 * a->y_at.stride_n + (b->group * a->K + b->k0) * a->y_at.stride_c +
                            part.first_h * a->y_at.stride_h + part.first_w * a->y_at.stride_w,
                        &a->y_at, b->k1 - b->k0, part.wide);
-    if (next < 0)
+    if (!next)
         return;
-    ptrdiff_t j0 = next % a->n_col_blocks * a->block_cols, i0 = next / a->n_col_blocks % a->n_row_blocks;
-    ptrdiff_t n = next / a->n_col_blocks / a->n_row_blocks % a->n_batches;
-    ptrdiff_t group = next / a->n_col_blocks / a->n_row_blocks / a->n_batches / a->n_k_shares / a->n_k_groups;
-    ptrdiff_t h = i0 * a->rows.in_step + a->rows.min_offset, w = MAX(0, j0 * a->cols.in_step + a->cols.min_offset);
+    ptrdiff_t h = next->i0 * a->rows.in_step + a->rows.min_offset;
+    ptrdiff_t w = MAX(0, next->j0 * a->cols.in_step + a->cols.min_offset);
     if (h >= 0 && h < a->H && w < a->W)
-        b->soon[1] = wanted_columns((const REAL *)a->x + n * a->x_at.stride_n + group * a->C * a->x_at.stride_c +
-                                        h * a->x_at.stride_h + w * a->x_at.stride_w,
-                                    &a->x_at, a->C, MIN(a->stage_cols, a->W - w));
+        b->soon[1] =
+            wanted_columns((const REAL *)a->x + next->n0 * a->x_at.stride_n + next->group * a->C * a->x_at.stride_c +
+                               h * a->x_at.stride_h + w * a->x_at.stride_w,
+                           &a->x_at, a->C, MIN(a->stage_cols, a->W - w));
 }
 
-/* Lists what the tiles of a block fetch as they go: its results, and the input of the block `next` (-1: none) where
- * that is another part of the image. */
-static void want_around(const cg_conv_args *a, conv_block *b, ptrdiff_t next) {
-    ptrdiff_t col_blocks = a->n_col_blocks, all_rows = 0;
-    b->soon[0] = b->soon[1] = (wanted){0};
-    if ((a->n_taps == 1 && !a->unstaged) || a->n_chunks > 1 || a->stream)
-        return;
-    if (col_blocks > 1) {
-        if (a->stage_rows == 1 && a->rows.n_phases == 1)
-            want_columns(a, b, next);
-        return;
-    }
+/* The same for whole rows; nothing of the next block (0: none) where that has the same input. */
+static void want_rows(const cg_conv_args *a, conv_block *b, const conv_block *next) {
+    ptrdiff_t all_rows = 0;
     for (ptrdiff_t u = 0; u < a->rows.n_phases; u++)
         all_rows += a->rows.phase[u].count;
     ptrdiff_t i1 = MIN(all_rows, (b->i0 + a->block_rows) * a->rows.out_step), i0 = b->i0 * a->rows.out_step;
     b->soon[0] = wanted_rows((REAL *)a->y + (b->group * a->K + b->k0) * a->y_at.stride_c, &a->y_at, b->k1 - b->k0,
                              all_rows, 1, all_rows, b->n0 * all_rows + i0, (b->n1 - 1) * all_rows + i1);
-    if (next < 0)
+    if (!next || (next->i0 + next->n0 == 0 && next->group == b->group))
         return;
-    ptrdiff_t row = next % a->n_row_blocks, n0 = next / a->n_row_blocks % a->n_batches * a->block_n;
-    ptrdiff_t group = next / a->n_row_blocks / a->n_batches / a->n_k_shares / a->n_k_groups;
-    ptrdiff_t h0 = MAX(0, row * a->block_rows * a->rows.in_step + a->rows.min_offset);
-    ptrdiff_t h1 = MIN(a->H, ((row + 1) * a->block_rows - 1) * a->rows.in_step + a->rows.max_offset + 1);
-    if (row + n0 > 0 || group != b->group) /* else it is the same input for other channels */
-        b->soon[1] = wanted_rows((const REAL *)a->x + group * a->C * a->x_at.stride_c, &a->x_at, a->C, a->H, 1, a->H,
-                                 n0 * a->H + h0, (MIN(a->N, n0 + a->block_n) - 1) * a->H + h1);
+    ptrdiff_t h0 = MAX(0, next->i0 * a->rows.in_step + a->rows.min_offset);
+    ptrdiff_t h1 = MIN(a->H, (next->i0 + a->block_rows - 1) * a->rows.in_step + a->rows.max_offset + 1);
+    b->soon[1] = wanted_rows((const REAL *)a->x + next->group * a->C * a->x_at.stride_c, &a->x_at, a->C, a->H, 1, a->H,
+                             next->n0 * a->H + h0, (next->n1 - 1) * a->H + h1);
 }
 
 KERNEL_RUN(conv_correlate) {
@@ -235,28 +239,19 @@ KERNEL_RUN(conv_correlate) {
         fill_run(stage + a->stage_sample, 0, SLACK);
     }
     for (ptrdiff_t block = begin; block < end; block++) {
-        conv_block b;
-        ptrdiff_t rest = block;
-        b.j0 = rest % a->n_col_blocks * a->block_cols, rest /= a->n_col_blocks;
-        b.i0 = rest % a->n_row_blocks * a->block_rows, rest /= a->n_row_blocks;
-        b.n0 = rest % a->n_batches * a->block_n, rest /= a->n_batches;
-        b.n1 = MIN(a->N, b.n0 + a->block_n);
-        ptrdiff_t share = rest % a->n_k_shares * a->k_share, range = rest / a->n_k_shares;
-        b.group = range / a->n_k_groups;
-        b.k0 = range % a->n_k_groups * a->k_group;
-        b.k1 = MIN(MIN(a->K, b.k0 + a->k_group), b.k0 + share + a->k_share);
-        b.k0 += share;
+        conv_block b = block_at(a, block);
         if (b.k0 >= b.k1)
             continue;
-        if (rest != packed) {
+        if (b.part != packed) {
             if (a->packed)
-                weight = (REAL *)a->packed + range * packed_range(a) + share * a->C * a->n_taps;
+                weight = (REAL *)a->packed + b.part / a->n_k_shares * packed_range(a) +
+                         b.part % a->n_k_shares * a->k_share * a->C * a->n_taps;
             else
                 pack_range(a, b.group, b.k0, b.k1, weight, (REAL *)(scratch + a->temp_at));
             for (ptrdiff_t k = 0; k < round_up(a->k_share, LANES); k++)
                 bias[k] = a->bias && b.k0 + k < b.k1 ? ((const REAL *)a->bias)[b.group * a->K + b.k0 + k] : 0;
             skips = a->row_by_row && all_finite(weight, (b.k1 - b.k0) * a->C * a->n_taps);
-            packed = rest;
+            packed = b.part;
         }
         b.skips = skips;
         if (a->pointwise) {
@@ -271,21 +266,18 @@ KERNEL_RUN(conv_correlate) {
             continue;
         }
 #endif
-        b.next = b.ahead = 0;
-        if (a->unstaged) {
-            const ptrdiff_t of_range = a->n_batches * a->n_row_blocks * a->n_col_blocks, next = (block + 1) / of_range;
-            const ptrdiff_t next_range = next / a->n_k_shares;
-            if (block + 1 < end && next != rest && !a->packed && a->w_c == 1 && a->w_k == a->C)
-                b.ahead = (const REAL *)a->weight + next_range / a->n_k_groups * a->w_group +
-                          (next_range % a->n_k_groups * a->k_group + next % a->n_k_shares * a->k_share) * a->w_k;
-        } else if (a->n_taps == 1 && a->n_chunks == 1 && a->x_at.stride_w == 1 && block + 1 < end) {
-            ptrdiff_t j = (block + 1) % a->n_col_blocks * a->block_cols,
-                      i = (block + 1) / a->n_col_blocks % a->n_row_blocks * a->block_rows;
-            ptrdiff_t n = i + j ? b.n0 : MIN(a->N - 1, b.n1);
-            b.next = (const REAL *)a->x + n * a->x_at.stride_n + b.group * a->C * a->x_at.stride_c +
-                     i * a->rows.in_step * a->x_at.stride_h + j * a->cols.in_step;
+        const conv_block next = block_at(a, MIN(block + 1, end - 1)), *after = block + 1 < end ? &next : 0;
+        if (a->unstaged && after && next.part != b.part && !a->packed && a->w_c == 1 && a->w_k == a->C)
+            b.ahead = (const REAL *)a->weight + next.group * a->w_group + next.k0 * a->w_k;
+        if (!a->unstaged && a->n_taps == 1 && a->n_chunks == 1 && a->x_at.stride_w == 1 && after)
+            b.next = (const REAL *)a->x + next.n0 * a->x_at.stride_n + next.group * a->C * a->x_at.stride_c +
+                     next.i0 * a->rows.in_step * a->x_at.stride_h + next.j0 * a->cols.in_step;
+        if ((a->n_taps > 1 || a->unstaged) && a->n_chunks == 1 && !a->stream) {
+            if (a->n_col_blocks == 1)
+                want_rows(a, &b, after);
+            else if (a->stage_rows == 1 && a->rows.n_phases == 1)
+                want_columns(a, &b, after);
         }
-        want_around(a, &b, block + 1 < end ? block + 1 : -1);
         correlate_block(a, &b, weight, (REAL *)(scratch + a->stage_at), (REAL *)(scratch + a->result_at), offset, bias,
                         (const REAL **)(scratch + a->pixel_at));
     }

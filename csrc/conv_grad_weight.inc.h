@@ -252,25 +252,33 @@ static pointwise_soon expect_run(const cg_conv_grad_weight_args *a, const gradie
     return soon;
 }
 
-static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, const gradient_run *next,
-                          REAL *gradient, int32_t *offset, const REAL **x, REAL *result, int first) {
-    const cg_strides at = a->g_at;
-    ptrdiff_t pixel = 0, step_n = a->stage_sample, step_w = a->x_at.stride_c != 1 || a->C == 1 ? 1 : b->n_channels;
+/* offset[...] from the first pixel's input to that of each pixel of a run. */
+static void pixel_offsets(const cg_conv_grad_weight_args *a, const gradient_run *b, int32_t *offset) {
+    ptrdiff_t step_n = a->stage_sample, step_w = a->x_at.stride_c != 1 || a->C == 1 ? 1 : b->n_channels;
     ptrdiff_t step_h = a->stage_cols * step_w;
     if (a->in_place)
         step_n = a->x_at.stride_n, step_h = a->x_at.stride_h, step_w = a->x_at.stride_w;
     for (ptrdiff_t n = 0; n < b->n_samples; n++)
+        for (ptrdiff_t i = 0; i < b->rows; i++)
+            for (ptrdiff_t j = 0; j < b->cols; j++)
+                *offset++ = (int32_t)(n * step_n + i * a->stride_h * step_h + j * a->stride_w * step_w);
+}
+
+static void add_broadcast(const cg_conv_grad_weight_args *a, const gradient_run *b, const gradient_run *next,
+                          REAL *gradient, const int32_t *offset, const REAL **x, REAL *result, int first) {
+    const cg_strides at = a->g_at;
+    const ptrdiff_t pixel = b->n_samples * b->rows * b->cols;
+    REAL *to = gradient;
+    for (ptrdiff_t n = 0; n < b->n_samples; n++)
         for (ptrdiff_t i = 0; i < b->rows; i++) {
             const REAL *g = (const REAL *)a->grad_output + (b->n0 + n) * at.stride_n +
                             (b->group * a->K + b->k0) * at.stride_c + (b->i0 + i) * at.stride_h + b->j0 * at.stride_w;
-            REAL *to = gradient + pixel * b->width;
-            for (ptrdiff_t j = 0; j < b->cols; j++)
-                offset[pixel++] = (int32_t)(n * step_n + i * a->stride_h * step_h + j * a->stride_w * step_w);
             if (at.stride_w == 1 && at.stride_c != 1) {
                 if (i == 0 && at.stride_h == b->cols) /* all rows at once */
                     transpose_block(to, b->width, g, at.stride_c, b->n_k, b->rows * b->cols, 1);
                 else if (at.stride_h != b->cols)
                     transpose_block(to, b->width, g, at.stride_c, b->n_k, b->cols, 1);
+                to += b->cols * b->width;
                 continue;
             }
             for (ptrdiff_t j = 0; j < b->cols; j++, to += b->width) {
@@ -383,6 +391,8 @@ KERNEL_RUN(conv_grad_weight) {
                     term_inputs(a, &b, stage, x);
                     if (a->dot_products)
                         add_dot(a, &b, gradient, x, result);
+                    else
+                        pixel_offsets(a, &b, offset);
                     for (ptrdiff_t k = k0, i = 0; k < k1 && !a->dot_products; k += a->k_tile, i++) {
                         take_tile(a, &b, k, k1);
                         const gradient_run next = next_run(a, &b, end_n, i, ceil_div(k1 - k0, a->k_tile));

@@ -11,7 +11,7 @@
 
 /* Where a block stands. */
 typedef struct {
-    ptrdiff_t group, k0, k1, n0, n1, i0, j0;
+    ptrdiff_t part, group, k0, k1, n0, n1, i0, j0; /* part: range and share of k */
     const REAL *next; /* where the input of the next block begins, for 1x1 kernels: there every term is one channel's */
     const REAL *ahead; /* where x is not staged: weights that the next block will pack */
     wanted soon[2];    /* this block's results and the next one's input, for other kernels */
