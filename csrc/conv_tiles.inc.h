@@ -10,7 +10,8 @@
  *                  vector for each sum, whose lanes are to be added up at last
  *
  * `soon` is what will be needed after this tile: the first two fetch soon[t * soon_step] into the cache as they go, so
- * that copying it later does not wait for memory. A step of 0 fetches nothing new.
+ * that copying it later does not wait for memory. A step of 0 fetches nothing new. Tiles over pixels fetch into L1, as
+ * few channels leave room there and little time until it is read.
  *
  * How a tile leaves its sums in `out`: stored, added to what is there (shorter chains round less), or, by tile_rows
  * only, stored past the cache: for results larger than the cache, in whole lines of it.
@@ -202,7 +203,7 @@ INLINE void tile_rows(const int KR, const int V, const REAL *w, const REAL *x, c
     for (ptrdiff_t t = 0; t < n; t++, w += KR) {
         const REAL *p = x + offset[t];
         vec b[6];
-        PREFETCH(soon);
+        PREFETCH_READ(soon);
         soon += soon_step;
         UNROLL for (int v = 0; v < V; v++) b[v] = v_load(p + v * step);
         if (copy) {
