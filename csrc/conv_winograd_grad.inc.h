@@ -211,7 +211,10 @@ static void gradient_weights(const cg_winograd_args *a, ptrdiff_t k, ptrdiff_t n
                 taps_tile(4, du + c - c0, point, taps);
             else
                 taps_tile(2, du + c - c0, point, taps);
-            transpose_block(to, n_taps, taps, LANES, n_taps, MIN(LANES, a->C - c), 0);
+            if (n_taps == 9)
+                store_taps(to, taps, MIN(LANES, a->C - c));
+            else
+                transpose_block(to, n_taps, taps, LANES, n_taps, MIN(LANES, a->C - c), 0);
         }
 }
 

@@ -151,7 +151,7 @@ static void transform_weights(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t
     const int n_taps = (int)(a->R * a->S), in_row = n_taps / (int)a->sums;
     /* several channels c at once: fewer partial vectors */
     const int adjacent = a->w_s == 1 && (a->w_r == a->S || a->R == 1);
-    const ptrdiff_t group = adjacent && a->w_c == n_taps ? MAX(1, 36 / n_taps) : 1;
+    const ptrdiff_t group = adjacent && a->w_c == n_taps ? MAX(1, WEIGHTS_GROUP(n_taps)) : 1;
     for (ptrdiff_t kv = 0; kv < width; kv += LANES) {
         ptrdiff_t lanes = MAX(0, MIN(LANES, n - kv));
         for (ptrdiff_t c = c0, in_group = 0; c < c1; c++, in_group = in_group + 1 < group ? in_group + 1 : 0) {
@@ -160,8 +160,8 @@ static void transform_weights(const cg_winograd_args *a, ptrdiff_t k0, ptrdiff_t
                 PREFETCH(w + WEIGHTS_SOON * a->w_c + i); /* far apart: nothing else would fetch them */
             const REAL *from = taps + in_group * n_taps * LANES;
             if (lanes && adjacent) {
-                if (group == 1 && n_taps == 9) /* a number that the compiler sees is faster by a tenth */
-                    transpose_block(taps, LANES, w, a->w_k, lanes, 9, 1);
+                if (group == 1 && n_taps == 9)
+                    load_taps(taps, w, a->w_k, lanes);
                 else if (in_group == 0)
                     transpose_block(taps, LANES, w, a->w_k, lanes, n_taps * MIN(group, c1 - c), 1);
             } else

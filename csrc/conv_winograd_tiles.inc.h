@@ -5,6 +5,11 @@
 #define WINOGRAD_CHUNK MAX(WINOGRAD_CHAIN, WINOGRAD_WIDTH) /* channels of weights transformed at a time */
 #define WEIGHTS_CHUNK 16                                   /* input channels of a block of weights kept whole */
 #define WEIGHTS_SOON 6 /* channels ahead that weights are fetched for, in gradients by the input */
+#ifdef V_LOAD_COLUMNS
+#define WEIGHTS_GROUP(n_taps) ((n_taps) == 9 ? 1 : 36 / (n_taps)) /* channels that taps are transposed of at once */
+#else
+#define WEIGHTS_GROUP(n_taps) (36 / (n_taps))
+#endif
 #define WINOGRAD_V_BYTES (768 << 10)
 #define WINOGRAD_WIDTH (TILE_CHANNELS_MAX * LANES)
 
@@ -180,16 +185,19 @@ static void output_narrow(int rest_h, int rest_w, const REAL *p, ptrdiff_t point
     }
 }
 
+/* Loops over rows and columns of points stay loops in these two: unrolled, with an address for each of the points, they
+ * take a third longer. */
+
 /* a * a points -> 3x3 taps: GT p G. */
 INLINE void taps_tile(const int m, const REAL *p, ptrdiff_t point, REAL *taps) {
     const int a = m + 2;
     vec t[18], w[3];
-    UNROLL for (int j = 0; j < a; j++) {
+    for (int j = 0; j < a; j++) {
         vec c[6];
         UNROLL for (int i = 0; i < a; i++) c[i] = v_load(p + (i * a + j) * point);
         winograd_gt(m, c, 1, t + j, a);
     }
-    UNROLL for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) {
         winograd_gt(m, t + i * a, 1, w, 1);
         UNROLL for (int j = 0; j < 3; j++) v_store(taps + (i * 3 + j) * LANES, w[j]);
     }
@@ -200,11 +208,40 @@ INLINE void weight_tile(const int m, const vec *w, REAL *u, ptrdiff_t point, ptr
     const int a = m + 2;
     vec t[18], o[6];
     UNROLL for (int s = 0; s < 3; s++) winograd_g(m, w + s, 3, t + s, 3);
-    UNROLL for (int i = 0; i < a; i++) {
+    for (int i = 0; i < a; i++) {
         winograd_g(m, t + i * 3, 1, o, 1);
         UNROLL for (int j = 0; j < a; j++) {
             PREFETCH_WRITE(u + (i * a + j) * point + width);
             v_store(u + (i * a + j) * point, o[j]);
         }
     }
+}
+
+/* taps[i][k] = w[k * step + i] of nine taps and n channels, zeros beyond n; and back, nine apart. */
+static void load_taps(REAL *taps, const REAL *w, ptrdiff_t step, ptrdiff_t n) {
+#ifdef V_LOAD_COLUMNS
+    if (n == LANES) { /* four at a time, the last ones overlapping */
+        UNROLL for (int i = 0; i < 9; i += 4) {
+            vec v[4];
+            v_load_columns(w + MIN(i, 5), step, v);
+            UNROLL for (int j = 0; j < 4; j++) v_store(taps + (MIN(i, 5) + j) * LANES, v[j]);
+        }
+        return;
+    }
+#endif
+    transpose_block(taps, LANES, w, step, n, 9, 1);
+}
+
+static void store_taps(REAL *w, const REAL *taps, ptrdiff_t n) {
+#ifdef V_LOAD_COLUMNS
+    if (n == LANES) {
+        UNROLL for (int i = 0; i < 9; i += 4) {
+            vec v[4];
+            UNROLL for (int j = 0; j < 4; j++) v[j] = v_load(taps + (MIN(i, 5) + j) * LANES);
+            v_store_columns(w + MIN(i, 5), 9, v);
+        }
+        return;
+    }
+#endif
+    transpose_block(w, 9, taps, LANES, 9, n, 0);
 }

@@ -94,11 +94,11 @@ INLINE void winograd_a(const int m, const vec *z, const int step, vec *o, const 
 
 INLINE void winograd_gt(const int m, const vec *p, const int step, vec *y, const int y_step) {
     if (m == 4) {
-        vec s = (p[step] + p[2 * step]) * WN1, t = (p[step] - p[2 * step]) * WN1;
-        vec u = (p[3 * step] + p[4 * step]) * WN2, w = (p[3 * step] - p[4 * step]) * WN2;
-        y[0] = p[0] + s + u;
-        y[y_step] = WA * t + WB * w;
-        y[2 * y_step] = WA2 * s + WB2 * u + p[5 * step];
+        vec s = p[step] + p[2 * step], t = p[step] - p[2 * step];
+        vec u = p[3 * step] + p[4 * step], w = p[3 * step] - p[4 * step];
+        y[0] = WN2 * u + (WN1 * s + p[0]);
+        y[y_step] = (WN1 * WA) * t + (WN2 * WB) * w;
+        y[2 * y_step] = (WN1 * WA2) * s + ((WN2 * WB2) * u + p[5 * step]);
     } else {
         vec s = (REAL)0.5 * (p[step] + p[2 * step]), t = (REAL)0.5 * (p[step] - p[2 * step]);
         y[0] = p[0] + s;

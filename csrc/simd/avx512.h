@@ -103,6 +103,19 @@ INLINE void v_load_columns(const REAL *p, ptrdiff_t step, vec *v) {
     v[0] = (vec)_mm512_unpacklo_pd(a, c), v[1] = (vec)_mm512_unpackhi_pd(a, c);
     v[2] = (vec)_mm512_unpacklo_pd(b, d), v[3] = (vec)_mm512_unpackhi_pd(b, d);
 }
+/* p[r * step + c] = v[c][r]: the way back. */
+INLINE void v_store_columns(REAL *p, ptrdiff_t step, const vec *v) {
+    __m512d a = (__m512d)_mm512_unpacklo_ps(v[0], v[1]), b = (__m512d)_mm512_unpackhi_ps(v[0], v[1]);
+    __m512d c = (__m512d)_mm512_unpacklo_ps(v[2], v[3]), d = (__m512d)_mm512_unpackhi_ps(v[2], v[3]);
+    __m512 row[4] = {(__m512)_mm512_unpacklo_pd(a, c), (__m512)_mm512_unpackhi_pd(a, c),
+                     (__m512)_mm512_unpacklo_pd(b, d), (__m512)_mm512_unpackhi_pd(b, d)};
+    UNROLL for (int i = 0; i < 4; i++) {
+        _mm_storeu_ps(p + i * step, _mm512_castps512_ps128(row[i]));
+        _mm_storeu_ps(p + (i + 4) * step, _mm512_extractf32x4_ps(row[i], 1));
+        _mm_storeu_ps(p + (i + 8) * step, _mm512_extractf32x4_ps(row[i], 2));
+        _mm_storeu_ps(p + (i + 12) * step, _mm512_extractf32x4_ps(row[i], 3));
+    }
+}
 #endif
 
 INLINE vec v_load_n(const REAL *p, ptrdiff_t n) {

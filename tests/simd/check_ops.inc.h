@@ -244,6 +244,11 @@ static void check_moves(void) {
         for (int i = 0; i < LANES; i++)
             same("v_load_columns", i, (REAL)c, 0, column.lane[i], table[i][c]);
     }
+    REAL stored[LANES][6] = {{0}};
+    v_store_columns(stored[0] + 1, 6, columns);
+    for (int i = 0; i < LANES; i++)
+        for (int c = 0; c < 6; c++)
+            same("v_store_columns", i, (REAL)c, 0, stored[i][c], c == 0 || c == 5 ? 0 : table[i][c - 1]);
 #endif
     for (int s = 0; s < n_special; s++) {
         for (int i = 0; i < LANES; i++) {

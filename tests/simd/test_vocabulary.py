@@ -134,7 +134,7 @@ def operations(*headers):
 
 
 # What only some have; bodies ask for V_LOAD_WHERE or V_LOAD_COLUMNS before they use them.
-OPTIONAL = {"v_slide_1", "v_slide_2", "v_load_columns"}
+OPTIONAL = {"v_slide_1", "v_slide_2", "v_load_columns", "v_store_columns"}
 
 
 def test_every_instruction_set_has_the_same_operations_and_all_are_checked():
