@@ -30,7 +30,7 @@ cdef enum:
     OWN_PRODUCTS = 262144  # along one axis, bytes at most: more are better added to in memory that threads share
     OWN_BYTES = 2202009  # at most: its inputs, gradients and products
     OWN_SUMS = 8  # of products: up to as many ranges are added up in the same order by either way
-    OWN_RANGES = 3  # at least, for several threads
+    OWN_RANGES = 2  # at least, for several threads
     GROUP_RANGES = 4  # the same in several groups of channels
     RANGE_BYTES = 524288  # of one point of a range, where only one axis is transformed: there are few points
     PAD = 1024  # elements by which a buffer may exceed the plain product of its sizes, for each point
