@@ -21,8 +21,9 @@
 #define LOG2_E 1.44269504088896341f
 #define LN2_HIGH 0.693359375f /* 9 bits: n * LN2_HIGH is exact */
 #define LN2_LOW -2.12194440054690583e-4f
-#define EXP_LOW -120.0f /* x e^x is 0 below, and 2^n is still in the range of v_scale */
-#define EXP_HIGH 89.0f  /* e^x is infinity above */
+#define EXP_ZERO -104.0f /* e^x rounds to 0 below */
+#define EXP_LOW -120.0f  /* x e^x is 0 below, and 2^n is still in the range of v_scale */
+#define EXP_HIGH 89.0f   /* e^x is infinity above */
 #define EXPM1_LOW -60.0f
 #define TAIL_K 4.0f
 #define TAIL_HIGH 15.0f /* t P(X > t) is 0 above */
@@ -50,6 +51,7 @@ static const REAL tail_q[] = {0.012178668756749212888f, -0.024126755721113301446
 #define LOG2_E 1.4426950408889634074
 #define LN2_HIGH 0.693145751953125 /* 16 bits */
 #define LN2_LOW 1.42860682030941723212e-6
+#define EXP_ZERO -745.2
 #define EXP_LOW -800.0
 #define EXP_HIGH 710.0
 #define EXPM1_LOW -60.0

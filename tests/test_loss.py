@@ -95,6 +95,20 @@ def test_softmax_of_extreme_values(backend, dtype, shape, axis):
 # ---------------------------------------------------------------- softmax cross-entropy
 
 
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_rounds_to_zero_where_exp_does(backend, dtype, columns):
+    low, high = (-105, -85) if dtype == np.float32 else (-748, -705)
+    x = np.r_[0, np.linspace(low, high, 600), -np.inf, -1e30].astype(dtype)
+    y = functional.softmax(x[:, None] if columns else x, axis=0).ravel()
+    # the sum is 1 to the last bit, so y is exp(x), of which the smallest are denormal, one unit apart
+    want = np.exp(x.astype(np.longdouble))
+    unit = np.finfo(dtype).smallest_subnormal
+    assert np.all(np.abs(y - want) <= unit + 4 * np.finfo(dtype).eps * want)
+    assert y[1] == y[-1] == y[-2] == 0
+    assert 0 < y[y > 0].min() < np.finfo(dtype).tiny
+
+
 @pytest.mark.parametrize(
     "n, k", [(1, 1), (1, 2), (64, 10), (3, 7), (5, 8), (4, 9), (9, 16), (2, 17), (33, 33), (3, 9001)]
 )
