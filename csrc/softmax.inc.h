@@ -56,15 +56,12 @@ static REAL row_max(const REAL *x, ptrdiff_t n) {
     return lane[0];
 }
 
-/* e^x for x <= 0: what v_exp does, without what only larger x need. Its zeros do not come from arithmetic that
- * underflows, which is twenty times as slow: masked logits need them, and the lanes beyond a row. */
+/* e^x for x <= 0: what v_exp does, without what only larger x need. */
 INLINE vec v_exp_negative(vec x) {
     const vec magic = v_set1(ROUND_MAGIC);
-    const v_mask none = v_lt(x, v_set1(EXP_ZERO));
-    x = v_blend(none, v_zero(), x);
+    x = v_max(v_set1(EXP_LOW), x);
     vec n = (x * v_set1(LOG2_E) + magic) - magic, r = (x - n * v_set1(LN2_HIGH)) - n * v_set1(LN2_LOW);
-    vec e = v_scale(v_set1(1) + (r * r * v_polynomial(r, exp_q, COUNT(exp_q)) + r), v_power_of(n));
-    return v_blend(none, v_zero(), e);
+    return v_scale(v_set1(1) + (r * r * v_polynomial(r, exp_q, COUNT(exp_q)) + r), v_power_of(n));
 }
 
 /* Sum of exp(x - max) over a row; the terms go to y where that is not NULL. What is read next, the next row where rows

@@ -92,9 +92,6 @@ def test_softmax_of_extreme_values(backend, dtype, shape, axis):
     np.testing.assert_array_equal(functional.softmax(x), [[0, 0.5, 0.5]] * 2)
 
 
-# ---------------------------------------------------------------- softmax cross-entropy
-
-
 @pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_softmax_rounds_to_zero_where_exp_does(backend, dtype, columns):
@@ -107,6 +104,9 @@ def test_softmax_rounds_to_zero_where_exp_does(backend, dtype, columns):
     assert np.all(np.abs(y - want) <= unit + 4 * np.finfo(dtype).eps * want)
     assert y[1] == y[-1] == y[-2] == 0
     assert 0 < y[y > 0].min() < np.finfo(dtype).tiny
+
+
+# ---------------------------------------------------------------- softmax cross-entropy
 
 
 @pytest.mark.parametrize(
